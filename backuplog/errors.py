@@ -1,0 +1,130 @@
+"""Everything that can go wrong, under one root.
+
+Each class carries a stable ``error_type`` slug (for metrics and API answers) and the ``http_status`` that a
+web handler would answer with. A class's docstring is its default message.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import attrs
+
+
+class BackuplogError(Exception):
+    """backuplog could not do what it was asked to do."""
+
+    error_type: ClassVar[str] = "backuplog_error"
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str | None = None) -> None:
+        """Take the message, or the first line of the class's docstring where there is none."""
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+
+
+@attrs.frozen
+class FieldError:
+    """One thing that is wrong with one field.
+
+    Attributes:
+        path: Where: a JSON path (``$.taskId``) for a payload, a plain name (``limit``) for a Python argument.
+        message: What is wrong and what is expected. It never repeats the value, which may be a secret.
+    """
+
+    path: str
+    message: str
+
+
+class InvalidInput(BackuplogError, ValueError):
+    """The input is not valid.
+
+    Attributes:
+        errors: Every field that is wrong, not only the first.
+    """
+
+    error_type = "invalid_input"
+    http_status = 400
+
+    def __init__(self, errors: Iterable[FieldError]) -> None:
+        """Take the field errors; the message lists them all."""
+        self.errors: tuple[FieldError, ...] = tuple(errors)
+        super().__init__("; ".join(f"{error.path}: {error.message}" for error in self.errors))
+
+    def __reduce__(self) -> tuple[type["InvalidInput"], tuple[tuple[FieldError, ...]]]:
+        """Pickle by the field errors, so that the error crosses a process border whole."""
+        return type(self), (self.errors,)
+
+
+class InvalidTaskResult(InvalidInput):
+    """The task result is not valid: correct the fields it names and send it again."""
+
+    error_type = "invalid_task_result"
+
+
+class InvalidQuery(InvalidInput):
+    """The question is not valid: an id, a filter, a limit or a cursor is malformed."""
+
+    error_type = "invalid_query"
+
+
+class InvalidAgent(InvalidInput):
+    """The agent is not valid: its id or its hostname is malformed."""
+
+    error_type = "invalid_agent"
+
+
+class AgentNotFound(BackuplogError, LookupError):
+    """No such agent: register it with register_agent() first."""
+
+    error_type = "agent_not_found"
+    http_status = 404
+
+
+class RunNotFound(BackuplogError, LookupError):
+    """No such run."""
+
+    error_type = "run_not_found"
+    http_status = 404
+
+
+class BackendNotFound(BackuplogError, LookupError):
+    """No installed backend serves this URL."""
+
+    error_type = "backend_not_found"
+
+
+class RunConflict(BackuplogError):
+    """The task id belongs to another agent: give every task an id of its own."""
+
+    error_type = "run_conflict"
+    http_status = 409
+
+
+class StoreError(BackuplogError):
+    """The store could not do what it was asked to do."""
+
+    error_type = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or is busy: try again later."""
+
+    error_type = "store_unavailable"
+    http_status = 503
+
+
+class LogReplaced(StoreUnavailable):
+    """The log was replaced while it was being read: read it again from the start."""
+
+    error_type = "log_replaced"
+
+
+class SchemaOutdated(StoreError):
+    """The database's schema is not the one this version needs."""
+
+    error_type = "schema_outdated"
+
+
+class CorruptLog(StoreError):
+    """The stored log is not the one that was received."""
+
+    error_type = "corrupt_log"

@@ -1,0 +1,189 @@
+"""Taking results in, one or many."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from .convert import parse_task_result
+from .delivery import Submission, arrive
+from .errors import AgentNotFound, BackuplogError, FieldError, InvalidTaskResult, StoreError, StoreUnavailable
+from .log import MAX_LOG_BYTES
+from .model import Receipt, TaskResult
+from .normalise import as_time, as_uuid
+from .store import Store
+
+# One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
+_BATCH_RESULTS: Final = 500
+_BATCH_LOG_BYTES: Final = 8 * 1_048_576
+
+_Given = TypeVar("_Given")
+_Normal = TypeVar("_Normal")
+
+_logger = logging.getLogger("backuplog")
+
+
+def ingest_task_result(
+    store: Store,
+    agent_id: UUID | str,
+    result: bytes | str | Mapping[str, Any] | TaskResult,
+    *,
+    received_at: datetime | None = None,
+    max_log_bytes: int = MAX_LOG_BYTES,
+) -> Receipt:
+    """Take one result in, exactly once however often it is sent.
+
+    When it returns, the run and its log are durable. A log that cannot be stored does not cost the result: the run
+    is stored with ``log_state="lost"``, the receipt says so, and sending the result again stores the log.
+
+    Args:
+        store: Where.
+        agent_id: The agent that sent it.
+        result: JSON as bytes or text, the mapping it decodes to, or a TaskResult.
+        received_at: When it was received, with a zone; now by default.
+        max_log_bytes: Of a log longer than this, in bytes, only the head and the tail are stored
+            (``log_state="truncated"``).
+
+    Returns:
+        What was done.
+
+    Raises:
+        InvalidTaskResult: The result is malformed; nothing was written.
+        AgentNotFound: This tenant has no such agent.
+        RunConflict: The task id belongs to another agent.
+        StoreUnavailable: The store is busy or cannot be reached: send the result again, nothing is counted twice.
+        StoreError: The store failed.
+    """
+    answer = _submit(store, [_submission(store, agent_id, result, received_at, max_log_bytes)])[0]
+    if isinstance(answer, BackuplogError):
+        raise answer
+    return answer
+
+
+def ingest_task_results(
+    store: Store,
+    results: Iterable[tuple[UUID | str, bytes | str | Mapping[str, Any] | TaskResult]],
+    *,
+    received_at: datetime | None = None,
+    max_log_bytes: int = MAX_LOG_BYTES,
+) -> list[Receipt | BackuplogError]:
+    """Take many results in, several to a transaction: many times as fast as one by one.
+
+    A transaction takes up to 500 results and 8 MiB of logs. What one result does never depends on another: a
+    bad one is an error in its place and the rest are stored. A result that is answered with a receipt is durable.
+
+    Args:
+        store: Where.
+        results: Pairs of an agent's id and a result, in any form that ``ingest_task_result`` takes.
+        received_at: When they were received, with a zone; now by default.
+        max_log_bytes: As in ``ingest_task_result``.
+
+    Returns:
+        For each result, in order: its receipt, or the error that ``ingest_task_result`` would have raised. Once the
+        store is unavailable, all that was not stored yet is answered so.
+    """
+    answers: list[Receipt | BackuplogError] = []
+    unavailable: StoreUnavailable | None = None
+    for batch in _batches(
+        _attempt(store, agent_id, result, received_at, max_log_bytes) for agent_id, result in results
+    ):
+        submissions = [item for item in batch if isinstance(item, Submission)]
+        stored: Sequence[Receipt | BackuplogError]
+        try:
+            stored = [unavailable] * len(submissions) if unavailable else _submit(store, submissions)
+        except StoreUnavailable as error:
+            unavailable = error
+            stored = [error] * len(submissions)
+        following = iter(stored)
+        answers += [next(following) if isinstance(item, Submission) else item for item in batch]
+    return answers
+
+
+def _submission(
+    store: Store,
+    agent_id: UUID | str,
+    result: bytes | str | Mapping[str, Any] | TaskResult,
+    received_at: datetime | None,
+    max_log_bytes: int,
+) -> Submission:
+    agent = _argument("agent_id", as_uuid, agent_id)
+    received = datetime.now(UTC) if received_at is None else _argument("received_at", as_time, received_at)
+    parsed = parse_task_result(result)
+    if store.agent_exists is not None and not store.agent_exists(agent):
+        raise AgentNotFound
+    return arrive(
+        parsed,
+        tenant_id=store.tenant_id,
+        agent_id=agent,
+        received_at=received,
+        agent_known=store.agent_exists is not None,
+        max_log_bytes=max_log_bytes,
+    )
+
+
+def _argument(name: str, normalise: Callable[[_Given], _Normal], value: _Given) -> _Normal:
+    try:
+        return normalise(value)
+    except ValueError as error:
+        raise InvalidTaskResult([FieldError(name, str(error))]) from None
+
+
+def _attempt(
+    store: Store,
+    agent_id: UUID | str,
+    result: bytes | str | Mapping[str, Any] | TaskResult,
+    received_at: datetime | None,
+    max_log_bytes: int,
+) -> Submission | BackuplogError:
+    try:
+        return _submission(store, agent_id, result, received_at, max_log_bytes)
+    except BackuplogError as error:
+        return error
+
+
+def _batches(items: Iterable[Submission | BackuplogError]) -> Iterator[list[Submission | BackuplogError]]:
+    batch: list[Submission | BackuplogError] = []
+    log_bytes = 0
+    for item in items:
+        size = item.run.log_bytes if isinstance(item, Submission) else 0
+        if batch and (len(batch) == _BATCH_RESULTS or log_bytes + size > _BATCH_LOG_BYTES):
+            yield batch
+            batch, log_bytes = [], 0
+        batch.append(item)
+        log_bytes += size
+    if batch:
+        yield batch
+
+
+def _submit(store: Store, submissions: Sequence[Submission]) -> Sequence[Receipt | BackuplogError]:
+    """Submit in one transaction; where that fails, each by itself; where that fails, each without its log."""
+    try:
+        return store.submit(submissions)
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        if len(submissions) > 1:
+            return [_submit_alone(store, submission) for submission in submissions]
+        submission = submissions[0]
+        if submission.log is None:
+            raise
+        answers = store.submit([submission.without_log()])
+        _logger.error(  # noqa: TRY400 - the reason is in the message; a traceback would hold the driver's text
+            "The log of run %s was lost: %s",
+            submission.run.id,
+            error,
+            extra={
+                "agent_id": str(submission.run.agent_id),
+                "run_id": str(submission.run.id),
+                "reason": error.error_type,
+            },
+        )
+        return answers
+
+
+def _submit_alone(store: Store, submission: Submission) -> Receipt | BackuplogError:
+    try:
+        return _submit(store, [submission])[0]
+    except BackuplogError as error:
+        return error

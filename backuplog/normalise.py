@@ -1,0 +1,197 @@
+"""Turning what people and agents write into the one form that is stored.
+
+Each function takes one value and gives its normal form, or raises ``ValueError`` saying what is expected. Both
+databases can hold every value that passes, and give it back equal: no NUL and no lone surrogate in short text,
+UTC microseconds, finite doubles.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+ACTIVE_STATUSES: Final = frozenset({"pending", "running"})
+"""The statuses of a task that has not ended; every other status is final."""
+
+STATUS_SYNONYMS: Final = {
+    "succeeded": "success",
+    "ok": "success",
+    "completed": "success",
+    "partial": "warning",
+    "failure": "failed",
+    "error": "failed",
+    "canceled": "cancelled",
+    "in_progress": "running",
+    "started": "running",
+    "queued": "pending",
+}
+"""What agents say, and the word that is stored for it."""
+
+MAX_STATUSES: Final = 50
+MAX_LIMIT: Final = 1000
+MAX_ERROR_CHARACTERS: Final = 65_536
+# The longest time.Duration of Go (2^63 - 1 ns, 292 years): what restic 0.18 really prints when its clock is not set.
+MAX_DURATION_SECONDS: Final = 9_223_372_036.854775807
+
+# https://www.rfc-editor.org/rfc/rfc3339#section-5.6
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:(\d\d)(?:\.\d{1,30})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def as_uuid(value: UUID | str) -> UUID:
+    """Give the UUID that a value is or spells in its 36-character form, in either case."""
+    if isinstance(value, UUID):
+        return value
+    # UUID() alone takes braces, URNs, hyphens anywhere and underscores.
+    if isinstance(value, str) and len(value) == 36:  # noqa: PLR2004 - 32 hex digits and 4 hyphens, RFC 9562
+        try:
+            parsed = UUID(value)
+        except ValueError:
+            pass
+        else:
+            if str(parsed) == value.lower():
+                return parsed
+    raise ValueError(f"must be a UUID in its 36-character form, not {_kind(value)}")
+
+
+def as_optional_uuid(value: UUID | str | None) -> UUID | None:
+    """Give the UUID, or None for None."""
+    return None if value is None else as_uuid(value)
+
+
+def as_time(value: datetime | str) -> datetime:
+    """Give a moment in UTC, cut to microseconds, from a datetime with a zone or RFC 3339 text."""
+    with suppress(ValueError, OverflowError):
+        if isinstance(value, datetime) and value.utcoffset() is not None:
+            return value.astimezone(UTC)
+        match = _RFC3339.fullmatch(value) if isinstance(value, str) else None
+        if match and match[1] == "60":  # A leap second is the first moment of the next minute.
+            return as_time(f"{match.string[:17]}59{match.string[19:]}") + timedelta(seconds=1)
+        if match:
+            return datetime.fromisoformat(match.string.upper()).astimezone(UTC)
+    raise ValueError(f"must be an RFC 3339 time with a zone, such as 2026-11-24T02:00:00Z, not {_kind(value)}")
+
+
+def as_optional_time(value: datetime | str | None) -> datetime | None:
+    """Give the moment, or None for None."""
+    return None if value is None else as_time(value)
+
+
+def as_reported_time(value: datetime | str | None) -> datetime | None:
+    """Give the moment an agent reports, or None for None and for any moment of year 1, Go's zero time."""
+    if value is None or (isinstance(value, str) and value.startswith("0001-") and _RFC3339.fullmatch(value)):
+        return None
+    if isinstance(value, datetime) and value.year == 1:
+        return None
+    return as_time(value)
+
+
+def as_duration(value: float) -> float:
+    """Give a number of seconds: finite, not negative and no longer than 292 years."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number of seconds, not {_kind(value)}")  # noqa: TRY004 - one kind of error
+    if not (value >= 0 and value <= MAX_DURATION_SECONDS and math.isfinite(value)):
+        raise ValueError(f"must be a finite number of seconds from 0 to {MAX_DURATION_SECONDS:.0f}")
+    return float(value) + 0.0  # turns -0.0 into 0.0
+
+
+def as_status(value: str) -> str:
+    """Give a status of 1 to 50 characters in lower case, known synonyms by their one canonical word."""
+    status = _text(value, longest=50).strip().lower()
+    if not 1 <= len(status) <= 50:  # noqa: PLR2004 - the seed's varchar(50)
+        raise ValueError("must be 1 to 50 characters that are not all blank")
+    return STATUS_SYNONYMS.get(status, status)
+
+
+def as_statuses(value: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Give the statuses to look for, one or several, in canonical words without doubles."""
+    if value is None:
+        return ()
+    words = [value] if isinstance(value, str) else list(value)
+    if len(words) > MAX_STATUSES:
+        raise ValueError(f"must be at most {MAX_STATUSES} statuses, not {len(words)}")
+    return tuple(sorted({as_status(word) for word in words}))
+
+
+def as_task_type(value: str) -> str:
+    """Give a task type (backup, check, prune, ...) of 1 to 50 characters, as it is written."""
+    text = _text(value, longest=50)
+    if not text.strip():
+        raise ValueError("must be 1 to 50 characters that are not all blank")
+    return text
+
+
+def as_optional_task_type(value: str | None) -> str | None:
+    """Give the task type, or None for None."""
+    return None if value is None else as_task_type(value)
+
+
+def as_snapshot_id(value: str | None) -> str | None:
+    """Give a snapshot id of at most 255 characters; an empty one is none."""
+    return None if value is None else _text(value, longest=255) or None
+
+
+def as_error_message(value: str | None) -> str | None:
+    """Give an error message of at most 65,536 characters; an empty one is none. Longer output belongs in the log."""
+    return None if value is None else _text(value, longest=MAX_ERROR_CHARACTERS) or None
+
+
+def as_hostname(value: str | None) -> str | None:
+    """Give a hostname of at most 253 characters (RFC 1035), as it is written; an empty one is none."""
+    return None if value is None else _text(value, longest=253) or None
+
+
+def as_log(value: str | bytes | None) -> str | bytes | None:
+    """Give the log as it is: any text, any bytes, or None for no log."""
+    if value is None or isinstance(value, str | bytes):
+        return value
+    raise ValueError(f"must be a string or bytes, not {_kind(value)}")
+
+
+def as_limit(value: int) -> int:
+    """Give a number of runs from 1 to 1,000."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIMIT:
+        raise ValueError(f"must be a whole number from 1 to {MAX_LIMIT:,}")
+    return value
+
+
+def as_flag(value: bool) -> bool:  # noqa: FBT001 - a converter takes its value by position
+    """Give a boolean that is one."""
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_kind(value)}")  # noqa: TRY004 - one kind of error
+    return value
+
+
+def as_cursor(value: str | None) -> str | None:
+    """Give a cursor as it is; what it says is checked where it is used."""
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"must be the next_cursor of a page, not {_kind(value)}")
+
+
+def _text(value: str, *, longest: int) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string, not {_kind(value)}")  # noqa: TRY004 - one kind of error
+    if len(value) > longest:
+        raise ValueError(f"must be at most {longest:,} characters, not {len(value):,}")
+    # PostgreSQL refuses NUL in text, and neither database can encode a lone surrogate.
+    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+        raise ValueError("must not hold NUL characters or lone surrogates")
+    return value
+
+
+def _kind(value: object) -> str:
+    """Name what a value is, in JSON's words where there are any, without repeating it."""
+    if value is None:
+        return "null"
+    kinds: dict[type, str] = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "this string",
+        list: "an array",
+        dict: "an object",
+    }
+    return kinds.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,181 @@
+"""The contract between backuplog and a database, and the door to it.
+
+A backend supplies the primitives below and nothing more: what a result does to a stored one, how a log is cut and
+what a query means are decided above it, by pure functions. ``backuplog.testing.StoreContract`` holds a backend to
+every sentence of this file.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from importlib.metadata import EntryPoint, entry_points
+from types import TracebackType
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+from .delivery import StoredRun, Submission
+from .errors import AgentNotFound, BackendNotFound, RunConflict
+from .log import Chunk
+from .model import DEFAULT_TENANT, Agent, BackupRun, Receipt, RunQuery
+
+ENTRY_POINT_GROUP = "backuplog.backends"
+
+
+class Store(Protocol):
+    """A place for runs and logs, seen by one tenant.
+
+    May be used from many threads at once. Whatever a method does, it does for ``tenant_id`` only: nothing of another
+    tenant is seen, changed or revealed. A write is durable when its method returns, except in a view that
+    ``bound_to`` gave.
+
+    Every failure of the database is a ``StoreError`` that names what to do and never a secret, with the driver's
+    error as its cause; one that may pass by itself (busy, connection lost) is a ``StoreUnavailable``. After a
+    failure nothing of the failed call is stored.
+    """
+
+    @property
+    def tenant_id(self) -> UUID:
+        """Whose view this is."""
+        ...
+
+    @property
+    def agent_exists(self) -> Callable[[UUID], bool] | None:
+        """The integrator's own answer to whether an agent exists; None where the agents table answers."""
+        ...
+
+    def for_tenant(self, tenant_id: UUID) -> Self:
+        """Give another tenant's view of the same store. It is cheap, shares every connection and need not be closed."""
+        ...
+
+    def bound_to(self, connection: Any) -> Self:
+        """Give a view that works inside the open transaction of the caller's own connection and never commits.
+
+        A method that fails undoes what it did itself and leaves the rest of the transaction as it was. The view
+        belongs to whoever uses the connection; it need not be closed.
+
+        Raises:
+            StoreError: The store cannot take part in transactions of that connection.
+        """
+        ...
+
+    def add_agent(self, agent: Agent) -> Agent:
+        """Store an agent of this tenant and give what is stored.
+
+        An agent that is there keeps its ``registered_at``, and its ``hostname`` too where the new one is None.
+        """
+        ...
+
+    def find_agent(self, agent_id: UUID) -> Agent | None:
+        """Find an agent."""
+        ...
+
+    def submit(self, submissions: Sequence[Submission]) -> list[Receipt | AgentNotFound | RunConflict]:
+        """Take submissions in, in order and in one transaction: all that are answered are stored, or none.
+
+        For each of them: unless it says ``agent_known``, the answer is ``AgentNotFound`` where the agent is not
+        stored. Else find what is stored under ``run.id``, call ``decide(stored, submission)``, write what the
+        decision says and answer what it answers. Two calls at once with the same ``run.id`` must see each other:
+        whatever lock it takes, no two may decide from the same stored state. Submissions of one call may share
+        an id too.
+
+        ``submission.log.chunks()`` may be read once per call, one chunk at a time: a log is never held whole.
+
+        Returns:
+            One answer for each submission, in order.
+        """
+        ...
+
+    def find_run(self, run_id: UUID) -> StoredRun | None:
+        """Find a run with all that stands beside it, equal to what was written last."""
+        ...
+
+    def find_chunk(self, run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+        """Find the chunk with the greatest offset that is not beyond ``offset``, among the chunks of that version."""
+        ...
+
+    def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
+        """List the runs that meet every filter, by ``start_time`` then ``id``, both descending.
+
+        Args:
+            query: The filters. Its cursor, limit and total are not the store's concern.
+            after: Only runs that come after this start time and id in that order; ids compare as 16 bytes.
+            limit: At most this many.
+        """
+        ...
+
+    def count_runs(self, query: RunQuery) -> int:
+        """Count the runs that meet every filter."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection; a second time does nothing. In a view it does nothing at all."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Give the store itself."""
+        ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        ...
+
+
+def open_store(
+    url: str,
+    *,
+    tenant_id: UUID = DEFAULT_TENANT,
+    agent_exists: Callable[[UUID], bool] | None = None,
+    migrate: bool = True,
+    **options: Any,
+) -> Store:
+    """Open the store at a URL, with whichever installed backend serves its scheme.
+
+    Args:
+        url: ``sqlite://`` (in memory), ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or what other installed
+            backends serve.
+        tenant_id: Whose runs to see. ``Store.for_tenant`` gives the views of others.
+        agent_exists: Whether an agent exists, for an integrator with an agent table of their own; ``register_agent``
+            is then not needed. It is called with the agent's id outside of any transaction of the store.
+        migrate: Whether to bring the database's schema up to date first. Any number of processes may do so at once.
+        options: What the backend takes besides; its documentation names them.
+
+    Returns:
+        The store, a context manager.
+
+    Raises:
+        BackendNotFound: No backend, or more than one, serves the scheme, or what the backend needs is not installed.
+        SchemaOutdated: ``migrate`` is False and the schema is behind, or a newer version wrote the database.
+        StoreError: The database cannot be opened; the message says why and what to do.
+    """
+    factory = _backend(url).load
+    try:
+        opens = factory()
+    except ModuleNotFoundError as error:
+        extra = _backend(url).module.removeprefix("backuplog_")
+        raise BackendNotFound(
+            f"{error.name} is not installed, which this backend needs: pip install 'backuplog[{extra}]'"
+        ) from error
+    store: Store = opens(url, tenant_id=tenant_id, agent_exists=agent_exists, migrate=migrate, **options)
+    return store
+
+
+def _backend(url: str) -> EntryPoint:
+    # A URL can hold a password, so that only its scheme is ever repeated.
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise BackendNotFound("a store is opened by a URL with a scheme, such as sqlite:///backups.db")
+    found = list(entry_points(group=ENTRY_POINT_GROUP, name=scheme))
+    owners = sorted({point.dist.name if point.dist else point.value for point in found})
+    if len(owners) > 1:
+        raise BackendNotFound(f"{' and '.join(owners)} both serve {scheme}:// URLs: uninstall one of them")
+    if not found:
+        installed = ", ".join(sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})) or "none"
+        raise BackendNotFound(
+            f"no installed backend serves {scheme}:// URLs (installed: {installed}): install the one that does, "
+            "for example with pip install 'backuplog[sqlite]'"
+        )
+    return found[0]
