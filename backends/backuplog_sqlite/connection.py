@@ -196,6 +196,7 @@ class CallersConnection:
                 f"an SQLite store can be bound to a sqlite3.Connection, not to a {type(connection).__name__}"
             )
         self._connection = connection
+        self._rolled_back = False
 
     def __repr__(self) -> str:
         """Show that it is bound."""
@@ -206,6 +207,8 @@ class CallersConnection:
         """Give a cursor in a savepoint; where no transaction is open, open the caller's as sqlite3 itself would."""
         connection = self._connection
         with _translated("the caller's database"), _cursor(connection) as cursor:
+            if self._rolled_back:
+                raise StoreError("SQLite rolled the caller's whole transaction back: begin it and do all of it again")
             if not connection.in_transaction:
                 if connection.isolation_level is None or getattr(connection, "autocommit", -1) is True:
                     raise StoreError("the caller's connection has no open transaction: execute BEGIN IMMEDIATE first")
@@ -214,6 +217,8 @@ class CallersConnection:
             try:
                 yield cursor
             except BaseException:
+                # A full disk ends the transaction; beginning another would store half of what the caller means.
+                self._rolled_back = not connection.in_transaction
                 if connection.in_transaction:
                     cursor.execute("ROLLBACK TO backuplog")
                     cursor.execute("RELEASE backuplog")

@@ -1,0 +1,198 @@
+"""What a user is told when a SQLite database cannot be used."""
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+import backuplog
+
+Payload = Callable[..., dict[str, Any]]
+NOBODY = 65534
+
+
+def url_of(path: Path) -> str:
+    """Give the URL of a path."""
+    return f"sqlite:///{path}"
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    """The path of a folder is refused by name, with what to do."""
+    with pytest.raises(backuplog.StoreError, match=f"{tmp_path} is a folder: give the path of a file"):
+        backuplog.open_store(url_of(tmp_path))
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    """A path in a folder that does not exist is refused, and nothing is made."""
+    path = tmp_path / "missing" / "backups.db"
+    with pytest.raises(backuplog.StoreError, match="its folder does not exist, make it first"):
+        backuplog.open_store(url_of(path))
+    assert not path.parent.exists()
+
+
+def test_another_kind_of_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A file that is not a database is refused and not changed."""
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"dear diary, " * 500)
+    with pytest.raises(backuplog.StoreError, match="is not a SQLite database"):
+        backuplog.open_store(url_of(path))
+    assert path.read_bytes() == b"dear diary, " * 500
+
+
+def test_two_slashes_are_explained() -> None:
+    """A URL with two slashes says how a path is written."""
+    with pytest.raises(backuplog.StoreError, match=r"write sqlite:///backups\.db with three slashes"):
+        backuplog.open_store("sqlite://backups.db")
+
+
+def test_an_unknown_synchronous_is_refused() -> None:
+    """Only the two documented settings of synchronous are taken."""
+    with pytest.raises(backuplog.StoreError, match="'full' or 'normal'"):
+        backuplog.open_store("sqlite://", synchronous="off; DROP TABLE agents")
+
+
+def limit_pages(store: backuplog.Store, *, beyond: int) -> None:
+    """Let the database grow by so many pages and no more, as on a disk that is nearly full."""
+    with vars(store)["_connections"].writing() as cursor:
+        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+        cursor.execute(f"PRAGMA max_page_count = {pages + beyond}")
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """Give the path of a database that this process may not write."""
+    if not hasattr(os, "geteuid"):
+        pytest.fail("needs a system with user ids")
+    folder = Path(tempfile.gettempdir()) / f"backuplog-{uuid4()}"  # nobody may enter tmp_path
+    folder.mkdir()
+    path = folder / "backups.db"
+    backuplog.open_store(url_of(path)).close()
+    path.chmod(0o444)
+    folder.chmod(0o555)
+    root = os.geteuid() == 0  # Root may write anything: be somebody else meanwhile.
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield path
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_a_read_only_database_is_refused(read_only: Path) -> None:
+    """A database that this user may not write is refused by name."""
+    with pytest.raises(backuplog.StoreError, match="cannot be written: check the permissions"):
+        backuplog.open_store(url_of(read_only))
+
+
+def test_a_full_disk_keeps_the_run_and_says_that_the_log_is_lost(tmp_path: Path, payload: Payload) -> None:
+    """Where only the log is too long for the disk, the run is stored without it, and the retry stores it."""
+    path = tmp_path / "backups.db"
+    with backuplog.open_store(url_of(path)) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        limit_pages(store, beyond=20)
+        result = payload(log=os.urandom(200_000).hex())
+        receipt = backuplog.ingest_task_result(store, agent_id, result)
+        assert (receipt.outcome, receipt.log_state) == ("created", "lost")
+        assert backuplog.get_run(store, result["taskId"]).log_state == "lost"
+        with pytest.raises(backuplog.CorruptLog, match="have its agent send it again"):
+            backuplog.read_log(store, result["taskId"])
+        limit_pages(store, beyond=10_000)
+        again = backuplog.ingest_task_result(store, agent_id, result)
+        assert (again.outcome, again.log_state) == ("updated", "complete")
+        assert backuplog.read_log(store, result["taskId"]) == result["log"].encode()
+
+
+def test_a_failing_log_write_alone_loses_the_log_only(tmp_path: Path, payload: Payload) -> None:
+    """When each write to the table of logs fails, runs are kept, one by one and in batches."""
+    path = tmp_path / "backups.db"
+    with backuplog.open_store(url_of(path)) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        with sqlite3.connect(path) as connection:
+            connection.execute(
+                "CREATE TRIGGER broken BEFORE INSERT ON backup_run_logs BEGIN SELECT RAISE(ABORT, 'broken'); END"
+            )
+        connection.close()
+        single = backuplog.ingest_task_result(store, agent_id, payload(log="a log"))
+        assert single.log_state == "lost"
+        batch = backuplog.ingest_task_results(store, [(agent_id, payload(log="a")), (agent_id, payload())])
+        assert [answer.log_state for answer in batch if isinstance(answer, backuplog.Receipt)] == ["lost", "none"]
+        assert backuplog.query_runs(store).total == 3
+
+
+def test_a_disk_that_is_full_for_everything_is_named(tmp_path: Path, payload: Payload) -> None:
+    """Where not even the run can be stored, the error says that the disk is full, and nothing is half-written."""
+    path = tmp_path / "backups.db"
+    with backuplog.open_store(url_of(path)) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        limit_pages(store, beyond=2)
+        results = [(agent_id, payload(errorMessage="x" * 65_000)) for _ in range(3)]
+        with pytest.raises(backuplog.StoreError, match="cannot grow: free space on its disk"):
+            backuplog.ingest_task_result(store, *results[0])
+        assert [str(answer) for answer in backuplog.ingest_task_results(store, results)] == [
+            f"{path} cannot grow: free space on its disk"
+        ] * 3
+        assert backuplog.query_runs(store).total == 0
+
+
+def test_a_full_disk_never_stores_half_of_a_callers_transaction(tmp_path: Path, payload: Payload) -> None:
+    """Where SQLite rolls the caller's transaction back, nothing of it is begun anew behind the caller's back."""
+    path = tmp_path / "backups.db"
+    with backuplog.open_store(url_of(path)) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        connection = sqlite3.connect(path)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 20}")
+        bound = store.bound_to(connection)
+        assert backuplog.ingest_task_result(bound, agent_id, payload()).outcome == "created"
+        with pytest.raises(backuplog.StoreError, match="begin it and do all of it again"):
+            backuplog.ingest_task_result(bound, agent_id, payload(log=os.urandom(200_000).hex()))
+        connection.commit()
+        connection.close()
+        assert backuplog.query_runs(store).total == 0
+
+
+def test_no_error_speaks_sql(tmp_path: Path, payload: Payload) -> None:
+    """A table that is gone is an outdated schema, and the message holds no statement and no value."""
+    path = tmp_path / "backups.db"
+    with backuplog.open_store(url_of(path)) as store:
+        agent_id: UUID = backuplog.register_agent(store, uuid4()).id
+        with sqlite3.connect(path) as connection:
+            connection.execute("DROP TABLE backup_runs")
+        connection.close()
+        with pytest.raises(backuplog.SchemaOutdated) as caught:
+            backuplog.ingest_task_result(store, agent_id, payload(snapshotId="a-secret"))
+        assert "SELECT" not in str(caught.value)
+        assert "a-secret" not in str(caught.value)
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+
+
+def test_a_closed_store_says_so(tmp_path: Path) -> None:
+    """A store that was closed says so; closing it again does nothing."""
+    store = backuplog.open_store(url_of(tmp_path / "backups.db"))
+    store.close()
+    store.close()
+    with pytest.raises(backuplog.StoreError, match="is closed: open it again"):
+        backuplog.query_runs(store)
+
+
+def test_a_busy_database_is_unavailable(tmp_path: Path, payload: Payload) -> None:
+    """Another process that holds the lock for longer than the time-out makes the store unavailable, for now."""
+    path = tmp_path / "backups.db"
+    with backuplog.open_store(url_of(path), busy_timeout=0.05) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(backuplog.StoreUnavailable, match="is locked by another process"):
+            backuplog.ingest_task_result(store, agent_id, payload(log="a log"))
+        other.execute("ROLLBACK")
+        other.close()
+        assert backuplog.ingest_task_result(store, agent_id, payload(log="a log")).outcome == "created"
