@@ -28,6 +28,7 @@ from .connection import MEMORY, CallersConnection, OwnConnections
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _DIGEST_BYTES: Final = 32
+_LOG_STATES: Final = {state.value: state for state in LogState}
 
 _RUN_COLUMNS: Final = (
     "id, agent_id, policy_id, task_type, status, start_time, end_time, duration_seconds, error_message, snapshot_id, "
@@ -359,7 +360,7 @@ def _runs(tenant_id: UUID, rows: Iterable[tuple[Any, ...]]) -> Iterator[BackupRu
             if key not in ids:
                 ids[key] = UUID(bytes=key)
         yield BackupRun(
-            id=UUID(bytes=row[0]),
+            id=UUID(int=int.from_bytes(row[0])),
             tenant_id=tenant_id,
             agent_id=ids[row[1]],
             policy_id=ids[row[2]],
@@ -372,7 +373,7 @@ def _runs(tenant_id: UUID, rows: Iterable[tuple[Any, ...]]) -> Iterator[BackupRu
             snapshot_id=row[9],
             received_at=_moment(row[10]),
             updated_at=_moment(row[11]),
-            log_state=LogState(row[12]),
+            log_state=_LOG_STATES[row[12]],
             log_bytes=row[13],
             log_sha256=row[14],
             dropped_bytes=row[15],
@@ -384,4 +385,4 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return _EPOCH + timedelta(0, 0, microseconds)
