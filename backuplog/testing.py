@@ -1,0 +1,816 @@
+"""The conformance kit: every promise that a store must keep, as tests to inherit.
+
+A backend joins with one hook::
+
+    class TestMyStore(StoreContract):
+        @contextmanager
+        def fresh_store(self):
+            with backuplog.open_store("mine://") as store:
+                yield store
+
+and one line in ``conftest.py``, so that failing assertions show their values::
+
+    pytest.register_assert_rewrite("backuplog.testing")
+
+``DurableStoreContract`` is for stores that outlive their process: its one hook gives a URL instead.
+"""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+import backuplog
+from backuplog import (
+    AgentNotFound,
+    LogReplaced,
+    Outcome,
+    Receipt,
+    RunConflict,
+    RunNotFound,
+    RunQuery,
+    Store,
+    StoredRun,
+    StoreError,
+    Submission,
+)
+from backuplog.delivery import arrive
+
+_NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+# A test of the kit may be inherited, slow on a slow store, and filter much: none of it is a fault.
+_UNCHECKED = (HealthCheck.too_slow, HealthCheck.differing_executors, HealthCheck.data_too_large)
+_FEW = settings(max_examples=25, deadline=None, suppress_health_check=[*_UNCHECKED])
+
+
+def payload(**fields: object) -> dict[str, Any]:
+    """Make a valid payload of a new task; keywords replace fields, None takes one out."""
+    valid: dict[str, object] = {
+        "taskId": str(uuid4()),
+        "policyId": str(uuid4()),
+        "taskType": "backup",
+        "status": "success",
+        "durationSeconds": 12.5,
+    }
+    return {name: value for name, value in {**valid, **fields}.items() if value is not None}
+
+
+class _Failing:
+    """A store that refuses every submission with a log, as one with a full disk for logs would."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def submit(self, submissions: Sequence[Submission]) -> list[Receipt | AgentNotFound | RunConflict]:
+        if any(submission.log for submission in submissions):
+            raise StoreError("no room for logs")
+        return self._store.submit(submissions)
+
+
+def _at_once(*works: Callable[[], object]) -> list[object]:
+    """Run functions in threads that start together, and give what they returned or raised."""
+    barrier = threading.Barrier(len(works))
+    results: list[object] = [None] * len(works)
+
+    def run(index: int, work: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            results[index] = work()
+        except Exception as error:  # noqa: BLE001 - given back to the test, which decides
+            results[index] = error
+
+    threads = [threading.Thread(target=run, args=numbered) for numbered in enumerate(works)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+class StoreContract:
+    """What every store must keep."""
+
+    def fresh_store(self) -> AbstractContextManager[Store]:
+        """Give a store in which nothing is stored yet. This is the hook."""
+        raise NotImplementedError("StoreContract needs fresh_store()")
+
+    @contextmanager
+    def _known(self) -> Generator[tuple[Store, UUID]]:
+        with self.fresh_store() as store:
+            yield store, backuplog.register_agent(store, uuid4(), hostname="db-01").id
+
+    # --- the delivery table -------------------------------------------------------------------------------------
+
+    def _deliver(self, *payloads: Mapping[str, object]) -> tuple[list[str], backuplog.BackupRun, bytes]:
+        """Send results of one task, a minute apart, and give the outcomes, the run and its log."""
+        with self._known() as (store, agent_id):
+            task = str(uuid4())
+            outcomes = [
+                str(
+                    backuplog.ingest_task_result(
+                        store, agent_id, {**sent, "taskId": task}, received_at=_NOON + timedelta(minutes=minute)
+                    ).outcome
+                )
+                for minute, sent in enumerate(payloads)
+            ]
+            return outcomes, backuplog.get_run(store, task), backuplog.read_log(store, task)
+
+    def test_the_first_result_is_created(self) -> None:
+        """A first result is stored with its log."""
+        outcomes, run, log = self._deliver(payload(log="all is well"))
+        assert (outcomes, log, run.log_state, run.log_bytes) == (["created"], b"all is well", "complete", 11)
+
+    def test_the_same_content_is_replayed(self) -> None:
+        """The same content in another spelling writes nothing and moves nothing."""
+        sent = payload(log="log", status="failure")
+        outcomes, run, log = self._deliver(sent, {**sent, "status": "FAILED"}, {**sent, "extra": 1})
+        assert (outcomes, log) == (["created", "replayed", "replayed"], b"log")
+        assert (run.received_at, run.updated_at, run.end_time) == (_NOON, _NOON, _NOON)
+
+    def test_an_active_run_is_updated(self) -> None:
+        """Whatever follows a running task's result takes its place."""
+        sent = payload()
+        outcomes, run, log = self._deliver({**sent, "status": "running"}, {**sent, "log": "done"})
+        assert (outcomes, run.status, log) == (["created", "updated"], "success", b"done")
+        assert (run.received_at, run.updated_at) == (_NOON, _NOON + timedelta(minutes=1))
+
+    def test_the_last_final_result_wins(self) -> None:
+        """Optional fields that are absent now become None, and the log goes."""
+        sent = payload()
+        outcomes, run, log = self._deliver(
+            {**sent, "log": "old" * 9, "errorMessage": "e", "snapshotId": "s"}, {**sent, "status": "failed"}
+        )
+        assert (outcomes, log, run.log_state, run.log_sha256) == (["created", "updated"], b"", "none", None)
+        assert (run.error_message, run.snapshot_id, run.status) == (None, None, "failed")
+
+    def test_a_late_running_is_stale(self) -> None:
+        """A late "running" never hides a result."""
+        sent = payload(log="log")
+        outcomes, run, log = self._deliver(sent, {**sent, "status": "running", "log": "early"})
+        assert (outcomes, run.status, log) == (["created", "stale"], "success", b"log")
+
+    def test_a_superseded_result_is_stale(self) -> None:
+        """A retry of a result that was superseded undoes nothing, sixteen results back."""
+        sent = [payload(status="failed", policyId=str(UUID(int=1)), log=str(number)) for number in range(17)]
+        outcomes, _, log = self._deliver(*sent, *sent[:16])
+        assert outcomes == ["created", *["updated"] * 16, *["stale"] * 16]
+        assert log == b"16"
+
+    def test_an_older_end_is_stale_and_stays_so(self) -> None:
+        """A result that ended before the stored one is ignored, also when it is sent again later."""
+        new, old = payload(endTime="2026-11-24T11:00:00Z"), payload(endTime="2026-11-24T10:00:00Z", status="failed")
+        outcomes, run, _ = self._deliver(new, old, payload(status="warning"), old)
+        assert (outcomes, run.status) == (["created", "stale", "updated", "stale"], "warning")
+
+    def test_a_lost_log_is_stored_by_the_retry(self) -> None:
+        """A run whose log could not be stored is kept and says so, and the same content brings the log."""
+        with self._known() as (store, agent_id):
+            sent = payload(log="precious")
+            failing: Any = _Failing(store)
+            lost = backuplog.ingest_task_result(failing, agent_id, sent)
+            assert (lost.outcome, lost.log_state) == (Outcome.CREATED, "lost")
+            assert backuplog.get_run(store, sent["taskId"]).log_state == "lost"
+            found = backuplog.ingest_task_result(store, agent_id, sent)
+            assert (found.outcome, found.log_state) == (Outcome.UPDATED, "complete")
+            assert backuplog.read_log(store, sent["taskId"]) == b"precious"
+            assert backuplog.ingest_task_result(store, agent_id, sent).outcome is Outcome.REPLAYED
+
+    def test_another_agents_task_is_a_conflict(self) -> None:
+        """Another agent that reuses a task id is refused and changes nothing."""
+        with self._known() as (store, agent_id):
+            other = backuplog.register_agent(store, uuid4()).id
+            sent = payload(log="mine")
+            backuplog.ingest_task_result(store, agent_id, sent)
+            with pytest.raises(RunConflict):
+                backuplog.ingest_task_result(store, other, {**sent, "log": "yours"})
+            assert backuplog.read_log(store, sent["taskId"]) == b"mine"
+            with pytest.raises(RunNotFound):
+                backuplog.get_run(store, sent["taskId"], agent_id=other)
+
+    # --- fields and times ---------------------------------------------------------------------------------------
+
+    def test_every_field_comes_back_equal(self) -> None:
+        """What was sent is what is read, to the microsecond and to the longest text."""
+        with self._known() as (store, agent_id):
+            sent = payload(
+                taskType="prüne ✓",
+                status="timed out",
+                snapshotId="s" * 255,
+                errorMessage="é😀" * 32_000,
+                startTime="1970-01-01T00:00:00.000001Z",
+                endTime="2999-12-31T23:59:59.999999+00:00",
+                durationSeconds=0.1,
+            )
+            backuplog.ingest_task_result(store, agent_id, sent, received_at=_NOON)
+            run = backuplog.get_run(store, sent["taskId"])
+            assert (run.task_type, run.status, run.snapshot_id) == ("prüne ✓", "timed out", "s" * 255)
+            assert (run.error_message, run.duration_seconds) == ("é😀" * 32_000, 0.1)
+            assert run.start_time == datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
+            assert run.end_time == datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+            assert (run.agent_id, run.tenant_id, run.policy_id) == (agent_id, store.tenant_id, UUID(sent["policyId"]))
+            assert run.start_time.utcoffset() == timedelta(0)
+
+    def test_times_that_were_not_sent_come_from_the_receipt(self) -> None:
+        """The end is when it was received, the start lies the duration before; an active run has no end."""
+        _, run, _ = self._deliver(payload(durationSeconds=0.000001))
+        assert (run.start_time, run.end_time) == (_NOON - timedelta(microseconds=1), _NOON)
+        _, active, _ = self._deliver(payload(status="running", endTime="2026-11-24T10:00:00Z"))
+        assert active.end_time is None
+
+    def test_a_stored_run_is_equal_to_what_was_decided(self) -> None:
+        """All that stands beside a run comes back, so that later decisions are right."""
+        with self._known() as (store, agent_id):
+            task = str(uuid4())
+            for log in ("one", "two", None):
+                sent = payload(taskId=task, log=log, endTime="2026-11-24T10:00:00Z")
+                backuplog.ingest_task_result(store, agent_id, sent)
+            stored = store.find_run(UUID(task))
+            assert stored is not None
+            assert (len(stored.superseded), stored.log_version, stored.end_time_reported) == (2, 3, True)
+            assert {len(digest) for digest in (stored.digest, *stored.superseded)} == {32}
+
+    # --- agents -------------------------------------------------------------------------------------------------
+
+    def test_registering_again_keeps_what_is_known(self) -> None:
+        """A second registration keeps the time, takes a new hostname, and never forgets one."""
+        with self._known() as (store, agent_id):
+            first = backuplog.get_agent(store, agent_id)
+            assert backuplog.register_agent(store, agent_id) == first
+            renamed = backuplog.register_agent(store, agent_id, hostname="db-02")
+            assert renamed == attrs.evolve(first, hostname="db-02") == backuplog.get_agent(store, agent_id)
+
+    def test_an_unknown_agent_is_refused(self) -> None:
+        """An unknown agent can send, list and be found nothing."""
+        with self.fresh_store() as store:
+            sent = payload()
+            with pytest.raises(AgentNotFound):
+                backuplog.ingest_task_result(store, uuid4(), sent)
+            with pytest.raises(AgentNotFound):
+                backuplog.query_runs(store, RunQuery(agent_id=uuid4()))
+            with pytest.raises(AgentNotFound):
+                backuplog.get_agent(store, uuid4())
+            with pytest.raises(RunNotFound):
+                backuplog.get_run(store, sent["taskId"])
+
+    # --- tenants ------------------------------------------------------------------------------------------------
+
+    def test_tenants_are_apart(self) -> None:
+        """The same ids in two tenants are two agents, two runs and two logs."""
+        with self._known() as (store, agent_id):
+            other = store.for_tenant(uuid4())
+            sent = payload(log="mine")
+            backuplog.ingest_task_result(store, agent_id, sent)
+            with pytest.raises(AgentNotFound):
+                backuplog.ingest_task_result(other, agent_id, sent)
+            backuplog.register_agent(other, agent_id)
+            with pytest.raises(RunNotFound):
+                backuplog.read_log(other, sent["taskId"])
+            assert backuplog.query_runs(other).total == 0
+            assert other.find_chunk(UUID(sent["taskId"]), 1, 0) is None
+            assert backuplog.ingest_task_result(other, agent_id, {**sent, "log": "yours"}).outcome is Outcome.CREATED
+            assert backuplog.read_log(store, sent["taskId"]) == b"mine"
+            assert backuplog.read_log(other, sent["taskId"]) == b"yours"
+            assert [backuplog.query_runs(view).total for view in (store, other)] == [1, 1]
+            assert backuplog.get_run(other, sent["taskId"]).tenant_id == other.tenant_id
+
+    def test_closing_a_view_closes_nothing(self) -> None:
+        """A tenant's view may be used as a context manager while the store goes on."""
+        with self._known() as (store, agent_id):
+            with store.for_tenant(uuid4()) as view:
+                assert backuplog.query_runs(view).total == 0
+            assert backuplog.get_agent(store, agent_id).id == agent_id
+
+    def test_a_closed_store_says_so(self) -> None:
+        """Using a store after it was closed is a StoreError, and closing it twice is none."""
+        with self.fresh_store() as store:
+            store.close()
+            store.close()
+            with pytest.raises(StoreError):
+                backuplog.query_runs(store)
+
+    # --- queries ------------------------------------------------------------------------------------------------
+
+    def test_queries_answer_as_a_plain_list_would(self) -> None:
+        """Every filter and every combination selects, orders and counts as the same filter on a list."""
+        with self._known() as (store, agent_id):
+            agents = [agent_id, backuplog.register_agent(store, uuid4()).id]
+            policies = [uuid4(), uuid4()]
+            statuses = ["success", "failed", "warning"]
+            for number in range(60):
+                sent = payload(
+                    policyId=str(policies[number % 2]),
+                    status=statuses[number % 3],
+                    taskType=["backup", "check"][number // 2 % 2],
+                    snapshotId=f"s{number % 5}",
+                    startTime=f"2026-11-24T0{number % 7}:00:00Z",
+                )
+                backuplog.ingest_task_result(store, agents[number % 4 // 2], sent)
+            runs = backuplog.query_runs(store, RunQuery(limit=1000)).runs
+            assert list(runs) == sorted(runs, key=lambda run: (run.start_time, run.id.bytes), reverse=True)
+            assert len(runs) == 60
+            hour = st.none() | st.integers(0, 7).map(lambda h: datetime(2026, 11, 24, h, tzinfo=UTC))
+
+            @_FEW
+            @given(
+                agent=st.sampled_from([None, *agents]),
+                policy=st.sampled_from([None, *policies]),
+                status=st.lists(st.sampled_from(statuses), max_size=3),
+                task_type=st.sampled_from([None, "backup", "check"]),
+                snapshot=st.sampled_from([None, "s1", "absent"]),
+                since=hour,
+                until=hour,
+            )
+            def check(
+                agent: Any, policy: Any, status: Any, task_type: Any, snapshot: Any, since: Any, until: Any
+            ) -> None:
+                query = RunQuery(
+                    agent_id=agent,
+                    policy_id=policy,
+                    status=status,
+                    task_type=task_type,
+                    snapshot_id=snapshot,
+                    since=since,
+                    until=until,
+                    limit=7,
+                )
+                expected = [
+                    run
+                    for run in runs
+                    if agent in (None, run.agent_id)
+                    and policy in (None, run.policy_id)
+                    and (not status or run.status in status)
+                    and task_type in (None, run.task_type)
+                    and snapshot in (None, run.snapshot_id)
+                    and (since is None or run.start_time >= since)
+                    and (until is None or run.start_time < until)
+                ]
+                assert _walk(store, query) == expected
+                assert backuplog.query_runs(store, query).total == len(expected)
+
+            check()
+
+    def test_pages_skip_and_repeat_nothing_while_runs_arrive(self) -> None:
+        """A walk over pages sees each run that was there exactly once, whatever is inserted meanwhile."""
+        with self._known() as (store, agent_id):
+            time = "2026-11-24T01:00:00Z"  # all at once: only the id keeps them apart
+            old = [payload(startTime=time) for _ in range(25)]
+            backuplog.ingest_task_results(store, [(agent_id, sent) for sent in old])
+            seen: list[UUID] = []
+            cursor = None
+            while True:
+                page = backuplog.query_runs(store, RunQuery(limit=4, cursor=cursor, agent_id=agent_id))
+                seen += [run.id for run in page.runs]
+                backuplog.ingest_task_result(store, agent_id, payload(startTime=time))
+                if page.next_cursor is None:
+                    break
+                cursor = page.next_cursor
+            assert len(seen) == len(set(seen))
+            assert {UUID(sent["taskId"]) for sent in old} <= set(seen)
+
+    def test_the_total_can_be_left_out(self) -> None:
+        """A query without a total says None, never a number that is not true."""
+        with self._known() as (store, _):
+            assert backuplog.query_runs(store, RunQuery(with_total=False)).total is None
+            assert backuplog.query_runs(store).total == 0
+
+    # --- logs ---------------------------------------------------------------------------------------------------
+
+    def test_any_log_comes_back(self) -> None:
+        """Whatever text or bytes came, the same bytes are read, whole and in ranges."""
+        with self._known() as (store, agent_id):
+
+            @_FEW
+            @given(
+                log=st.text() | st.binary(max_size=5000) | st.text(alphabet=st.characters(min_codepoint=0xD800)),
+                start=st.none() | st.integers(-60, 60),
+                stop=st.none() | st.integers(-60, 60),
+            )
+            def check(log: str | bytes, start: int | None, stop: int | None) -> None:
+                sent = payload(log=log)
+                backuplog.ingest_task_result(store, agent_id, sent)
+                expected = log if isinstance(log, bytes) else log.encode("utf-8", "surrogatepass")
+                assert backuplog.read_log(store, sent["taskId"]) == expected
+                assert backuplog.read_log(store, sent["taskId"], start=start, stop=stop) == expected[start:stop]
+
+            check()
+
+    @pytest.mark.parametrize("size", [0, 1, 128, 129, 1_048_575, 1_048_576, 1_048_577, 3_145_728, 5_242_881])
+    def test_logs_around_a_chunks_border_come_back(self, size: int) -> None:
+        """A log of any size near a border is read whole, and in ranges that cross it."""
+        with self._known() as (store, agent_id):
+            log = (bytes(range(256)) * (size // 256 + 1))[:size]
+            sent = payload(log=log)
+            receipt = backuplog.ingest_task_result(store, agent_id, sent)
+            assert (receipt.log_bytes, receipt.log_state) == (size, "complete")
+            assert backuplog.read_log(store, sent["taskId"]) == log
+            for start, stop in ((1_048_570, 1_048_580), (-3, None), (0, 1), (size // 2, size // 2 + 9)):
+                assert backuplog.read_log(store, sent["taskId"], start=start, stop=stop) == log[start:stop]
+
+    def test_a_chunk_is_found_by_any_of_its_bytes(self) -> None:
+        """The chunk with the greatest offset that is not beyond the byte is found; without chunks there is none."""
+        with self._known() as (store, agent_id):
+            sent = payload(log=b"x" * 1_500_000)
+            backuplog.ingest_task_result(store, agent_id, sent)
+            task = UUID(sent["taskId"])
+            found = [store.find_chunk(task, 1, offset) for offset in (0, 1_048_575, 1_048_576, 9_999_999)]
+            assert [chunk and (chunk.number, chunk.offset) for chunk in found] == [
+                (0, 0),
+                (0, 0),
+                (1, 1_048_576),
+                (1, 1_048_576),
+            ]
+            assert store.find_chunk(task, 2, 0) is None
+            assert store.find_chunk(uuid4(), 1, 0) is None
+
+    def test_a_shorter_log_leaves_no_tail(self) -> None:
+        """A log that takes the place of a longer one is read alone."""
+        sent = payload()
+        _, run, log = self._deliver({**sent, "log": b"a" * 3_000_000}, {**sent, "log": "short"})
+        assert (log, run.log_bytes) == (b"short", 5)
+
+    def test_a_reader_never_sees_a_mix(self) -> None:
+        """A log that is replaced under a reader is read as the old one so far, and then as replaced."""
+        with self._known() as (store, agent_id):
+            sent = payload(log=b"a" * 3_000_000)
+            backuplog.ingest_task_result(store, agent_id, sent)
+            pieces = backuplog.iter_log(store, sent["taskId"])
+            assert set(next(pieces)) == set(b"a")
+            backuplog.ingest_task_result(store, agent_id, {**sent, "log": b"b" * 3_000_000})
+            with pytest.raises(LogReplaced):
+                list(pieces)
+            assert backuplog.read_log(store, sent["taskId"]) == b"b" * 3_000_000
+
+    # --- batches ------------------------------------------------------------------------------------------------
+
+    def test_a_batch_answers_in_order_and_spoils_nothing(self) -> None:
+        """Good, bad, double, foreign and unknown items of one batch each get their own answer."""
+        with self._known() as (store, agent_id):
+            other = backuplog.register_agent(store, uuid4()).id
+            good = payload(log="good")
+            batch: list[tuple[UUID, Any]] = [
+                (agent_id, good),
+                (agent_id, b"{"),
+                (agent_id, good),
+                (other, good),
+                (uuid4(), payload()),
+                (other, payload()),
+                (agent_id, {**good, "log": "better"}),
+            ]
+            answers = backuplog.ingest_task_results(store, batch)
+            said = [str(answer.outcome) if isinstance(answer, Receipt) else answer.error_type for answer in answers]
+            assert said == [
+                "created",
+                "invalid_task_result",
+                "replayed",
+                "run_conflict",
+                "agent_not_found",
+                "created",
+                "updated",
+            ]
+            assert backuplog.read_log(store, good["taskId"]) == b"better"
+            assert backuplog.query_runs(store).total == 2
+
+    def test_a_long_batch_is_stored_whole(self) -> None:
+        """Far more results than one transaction takes are all stored."""
+        with self._known() as (store, agent_id):
+            batch = [(agent_id, payload(log=str(number))) for number in range(1200)]
+            answers = backuplog.ingest_task_results(store, batch)
+            assert {answer.outcome for answer in answers if isinstance(answer, Receipt)} == {Outcome.CREATED}
+            assert (len(answers), backuplog.query_runs(store).total) == (1200, 1200)
+            assert backuplog.read_log(store, batch[-1][1]["taskId"]) == b"1199"
+
+    def test_a_failure_in_the_middle_stores_nothing_of_the_call(self) -> None:
+        """An error while a log is read leaves no run and no chunk of that call, and the store works on."""
+        with self._known() as (store, agent_id):
+            results = [backuplog.parse_task_result(payload(log="x" * 200)) for _ in range(2)]
+            submissions = [_arrive(store, agent_id, result, _NOON) for result in results]
+            broken = attrs.evolve(submissions[1], log=_broken_log(submissions[1]))
+            with pytest.raises(ZeroDivisionError):
+                store.submit([submissions[0], broken])
+            assert backuplog.query_runs(store).total == 0
+            assert store.find_chunk(submissions[0].run.id, 1, 0) is None
+            store.submit(submissions)
+            assert backuplog.query_runs(store).total == 2
+
+    # --- threads ------------------------------------------------------------------------------------------------
+
+    def test_fifty_identical_submissions_leave_one_run(self) -> None:
+        """Fifty threads that submit the same result: one created, 49 replayed, one log."""
+        with self._known() as (store, agent_id):
+            sent = payload(log="log " * 1000)
+            receipts = _at_once(*[lambda: backuplog.ingest_task_result(store, agent_id, sent)] * 50)
+            outcomes = sorted(str(receipt.outcome) for receipt in receipts if isinstance(receipt, Receipt))
+            assert outcomes == ["created", *["replayed"] * 49]
+            assert backuplog.query_runs(store).total == 1
+            assert backuplog.read_log(store, sent["taskId"]) == b"log " * 1000
+
+    def test_replacing_and_reading_at_once_is_never_mixed(self) -> None:
+        """While four threads replace logs of three chunks and of one, every read is one of them, whole."""
+        with self._known() as (store, agent_id):
+            task = str(uuid4())
+            backuplog.ingest_task_result(store, agent_id, payload(taskId=task, log=b"0" * 2_100_000))
+
+            def replace(letter: bytes, size: int) -> None:
+                for number in range(6):
+                    sent = payload(taskId=task, log=letter * size, errorMessage=f"{letter!r} {number}")
+                    backuplog.ingest_task_result(store, agent_id, sent)
+
+            def read() -> set[tuple[int, int]]:
+                seen: set[tuple[int, int]] = set()
+                for _ in range(12):
+                    try:
+                        log = backuplog.read_log(store, task)
+                    except LogReplaced:
+                        continue
+                    seen.add((len(set(log)), len(log)))
+                return seen
+
+            works = [lambda n=n: replace(b"%d" % n, 2_100_000 if n % 2 else 9) for n in range(1, 5)]
+            for result in _at_once(*works, read, read):
+                assert not isinstance(result, Exception)
+                assert not isinstance(result, set) or result <= {(1, 2_100_000), (1, 9)}
+
+    # --- everything together ------------------------------------------------------------------------------------
+
+    def test_it_behaves_as_a_plain_model(self) -> None:
+        """Any sequence of deliveries, readings and listings gives what a dict and ``decide`` give."""
+        contract = self
+
+        class Machine(RuleBasedStateMachine):
+            def __init__(self) -> None:
+                super().__init__()
+                self.scope = contract.fresh_store()
+                self.store = self.scope.__enter__()
+                self.tenants = [self.store, self.store.for_tenant(UUID(int=7))]
+                self.agents = [UUID(int=1), UUID(int=2)]
+                for view in self.tenants:
+                    for agent_id in self.agents:
+                        backuplog.register_agent(view, agent_id)
+                self.model: dict[tuple[int, UUID], tuple[StoredRun, bytes]] = {}
+                self.clock = _NOON
+
+            @rule(
+                tenant=st.integers(0, 1),
+                agent=st.sampled_from([0, 0, 0, 1]),
+                task=st.integers(1, 4).map(lambda number: UUID(int=number)),
+                status=st.sampled_from(["success", "failed", "running", "pending"]),
+                log=st.none() | st.binary(max_size=200) | st.just(b"long" * 400_000),
+                ended=st.none() | st.integers(0, 3).map(lambda h: datetime(2026, 11, 24, h, tzinfo=UTC)),
+                error=st.none() | st.sampled_from(["a", "b"]),
+            )
+            def deliver(
+                self, tenant: int, agent: int, task: UUID, status: str, log: Any, ended: Any, error: Any
+            ) -> None:
+                self.clock += timedelta(seconds=1)
+                sent = backuplog.TaskResult(
+                    task_id=task,
+                    policy_id=UUID(int=3),
+                    task_type="backup",
+                    status=status,
+                    duration_seconds=1,
+                    log=log,
+                    end_time=ended,
+                    error_message=error,
+                )
+                arriving = _arrive(self.tenants[tenant], self.agents[agent], sent, self.clock)
+                stored, old_log = self.model.get((tenant, task), (None, b""))
+                decision = backuplog.decide(stored, arriving)
+                if decision.write is not None:
+                    replaced = stored is None or decision.write.log_version != stored.log_version
+                    self.model[tenant, task] = decision.write, (log or b"") if replaced else old_log
+                answer = self.tenants[tenant].submit([arriving])[0]
+                if isinstance(decision.answer, RunConflict):
+                    assert isinstance(answer, RunConflict)
+                else:
+                    assert answer == decision.answer
+
+            @invariant()
+            def is_the_model(self) -> None:
+                for tenant, view in enumerate(self.tenants):
+                    expected = {task: kept for (owner, task), kept in self.model.items() if owner == tenant}
+                    runs = backuplog.query_runs(view, RunQuery(limit=1000))
+                    assert {run.id for run in runs.runs} == set(expected)
+                    assert runs.total == len(expected)
+                    for task, (stored, log) in expected.items():
+                        assert view.find_run(task) == stored
+                        assert backuplog.read_log(view, task) == log
+
+            def teardown(self) -> None:
+                self.scope.__exit__(None, None, None)
+
+        bounds = settings(max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=[*_UNCHECKED])
+        run_state_machine_as_test(Machine, settings=bounds)
+
+
+_INGEST_FOREVER = """
+import sys, uuid
+import backuplog
+with backuplog.open_store(sys.argv[1]) as store:
+    agent_id = backuplog.register_agent(store, uuid.UUID(int=1)).id
+    while True:
+        task = str(uuid.uuid4())
+        backuplog.ingest_task_result(store, agent_id, {
+            "taskId": task, "policyId": task, "taskType": "backup", "status": "success", "durationSeconds": 1,
+            "log": task * (60_000 if task[0] in "01234567" else 10),
+        })
+        print(task, flush=True)
+"""
+
+_INGEST_ONE = """
+import sys, uuid
+import backuplog
+with backuplog.open_store(sys.argv[1]) as store:
+    agent_id = backuplog.register_agent(store, uuid.UUID(int=1)).id
+    one = str(uuid.UUID(int=2))
+    print(backuplog.ingest_task_result(store, agent_id, {
+        "taskId": one, "policyId": one, "taskType": "backup", "status": "success", "durationSeconds": 1,
+        "startTime": "2026-11-24T02:00:00Z", "log": "the same",
+    }).outcome)
+"""
+
+
+class DurableStoreContract(StoreContract):
+    """What a store that outlives its process must keep besides."""
+
+    kills: ClassVar[int] = 5
+    """How often the crash test kills a process."""
+
+    def fresh_url(self) -> AbstractContextManager[str]:
+        """Give the URL of a place where nothing is stored yet. This is the hook."""
+        raise NotImplementedError("DurableStoreContract needs fresh_url()")
+
+    @contextmanager
+    def fresh_store(self) -> Generator[Store]:
+        """Open a store at a fresh URL."""
+        with self.fresh_url() as url, backuplog.open_store(url) as store:
+            yield store
+
+    def test_what_is_acknowledged_survives_reopening(self) -> None:
+        """Another open of the same URL finds every run and its log, also without migrating."""
+        with self.fresh_url() as url:
+            sent = payload(log="kept")
+            with backuplog.open_store(url) as store:
+                agent_id = backuplog.register_agent(store, uuid4()).id
+                backuplog.ingest_task_result(store, agent_id, sent)
+            with backuplog.open_store(url, migrate=False) as store:
+                assert backuplog.read_log(store, sent["taskId"]) == b"kept"
+                assert backuplog.ingest_task_result(store, agent_id, sent).outcome is Outcome.REPLAYED
+
+    def test_without_migration_a_fresh_place_is_refused(self) -> None:
+        """``migrate=False`` refuses a place that has no schema, and changes nothing there."""
+        with self.fresh_url() as url:
+            with pytest.raises(backuplog.SchemaOutdated):
+                backuplog.open_store(url, migrate=False)
+            backuplog.open_store(url).close()
+            backuplog.open_store(url, migrate=False).close()
+
+    def test_two_stores_on_one_place_see_each_other(self) -> None:
+        """What one open store has acknowledged, another one reads."""
+        with self.fresh_url() as url, backuplog.open_store(url) as one, backuplog.open_store(url) as other:
+            agent_id = backuplog.register_agent(one, uuid4()).id
+            sent = payload(log="seen")
+            backuplog.ingest_task_result(one, agent_id, sent)
+            assert backuplog.read_log(other, sent["taskId"]) == b"seen"
+            assert backuplog.ingest_task_result(other, agent_id, sent).outcome is Outcome.REPLAYED
+
+    def test_processes_that_start_at_once_agree(self) -> None:
+        """Six processes migrate one fresh place at once and submit the same result: one created, five replayed."""
+        with self.fresh_url() as url:
+            command = [sys.executable, "-c", _INGEST_ONE, url]
+            children = [
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+                for _ in range(6)
+            ]
+            results = [child.communicate() for child in children]
+            assert [errors for _, errors in results] == [""] * 6
+            assert sorted(output.strip() for output, _ in results) == ["created", *["replayed"] * 5]
+
+    def test_a_killed_process_loses_nothing_it_acknowledged(self) -> None:
+        """After kill -9 in the middle of ingesting, all acknowledged results are whole and nothing is half-written."""
+        with self.fresh_url() as url:
+            acknowledged: list[str] = []
+            for kill in range(self.kills):
+                child = subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-c", _INGEST_FOREVER, url], stdout=subprocess.PIPE, text=True
+                )
+                assert child.stdout is not None
+                # A different number of results each time, then at whatever the next one is doing.
+                acknowledged += [child.stdout.readline().strip() for _ in range(1 + kill * 7 % 23)]
+                child.kill()
+                acknowledged += [line for line in child.stdout.read().splitlines(keepends=False) if len(line) == 36]
+                child.stdout.close()
+                child.wait()
+                with backuplog.open_store(url) as store:
+                    for task in acknowledged:
+                        assert backuplog.get_run(store, task).log_state == "complete"
+                    for run in _walk(store, RunQuery(limit=1000)):
+                        letters = 60_000 if str(run.id)[0] in "01234567" else 10
+                        assert backuplog.read_log(store, run.id) == str(run.id).encode() * letters
+            assert len(acknowledged) >= self.kills
+
+
+class TransactionalStoreContract(DurableStoreContract):
+    """What a store that can work inside the caller's transaction must keep besides."""
+
+    def connect(self, url: str) -> Any:
+        """Open a connection of the caller's own, with commit(), rollback() and close(). This is the hook."""
+        raise NotImplementedError("TransactionalStoreContract needs connect()")
+
+    @contextmanager
+    def _bound(self) -> Generator[tuple[Store, Store, Any, UUID]]:
+        with self.fresh_url() as url, backuplog.open_store(url) as store:
+            agent_id = backuplog.register_agent(store, uuid4()).id
+            connection = self.connect(url)
+            try:
+                yield store, store.bound_to(connection), connection, agent_id
+            finally:
+                connection.close()
+
+    def test_a_bound_result_commits_with_the_caller(self) -> None:
+        """A result is seen inside the transaction at once, and outside when the caller commits."""
+        with self._bound() as (store, bound, connection, agent_id):
+            sent = payload(log="x" * 3_000_000)
+            assert backuplog.ingest_task_result(bound, agent_id, sent).outcome is Outcome.CREATED
+            assert backuplog.read_log(bound, sent["taskId"]) == b"x" * 3_000_000
+            assert backuplog.query_runs(bound).total == 1
+            with pytest.raises(RunNotFound):
+                backuplog.get_run(store, sent["taskId"])
+            connection.commit()
+            assert backuplog.read_log(store, sent["taskId"]) == b"x" * 3_000_000
+
+    def test_a_bound_result_rolls_back_with_the_caller(self) -> None:
+        """Nothing is left of a transaction that the caller rolled back: no run, no log, no agent."""
+        with self._bound() as (store, bound, connection, agent_id):
+            sent = payload(log="log")
+            backuplog.ingest_task_result(bound, agent_id, sent)
+            new = backuplog.register_agent(bound, uuid4()).id
+            connection.rollback()
+            assert backuplog.query_runs(store).total == 0
+            with pytest.raises(AgentNotFound):
+                backuplog.get_agent(store, new)
+            assert backuplog.ingest_task_result(store, agent_id, sent).outcome is Outcome.CREATED
+
+    def test_a_refusal_leaves_the_callers_transaction_as_it_was(self) -> None:
+        """A conflict, an unknown agent and a lost log undo themselves only; what stood before is committed."""
+        with self._bound() as (store, bound, connection, agent_id):
+            sent = payload(log="log")
+            backuplog.ingest_task_result(bound, agent_id, sent)
+            other = backuplog.register_agent(bound, uuid4()).id
+            with pytest.raises(RunConflict):
+                backuplog.ingest_task_result(bound, other, sent)
+            with pytest.raises(AgentNotFound):
+                backuplog.ingest_task_result(bound, uuid4(), payload())
+            failing: Any = _Failing(bound)
+            assert backuplog.ingest_task_result(failing, other, payload(log="lost")).log_state == "lost"
+            assert backuplog.ingest_task_result(bound, agent_id, sent).outcome is Outcome.REPLAYED
+            connection.commit()
+            assert backuplog.query_runs(store).total == 2
+
+    def test_a_bound_view_has_tenants_too(self) -> None:
+        """Another tenant's view of a bound store is in the same transaction."""
+        with self._bound() as (store, bound, connection, agent_id):
+            tenant = uuid4()
+            backuplog.register_agent(bound.for_tenant(tenant), agent_id)
+            backuplog.ingest_task_result(bound.for_tenant(tenant), agent_id, payload())
+            assert backuplog.query_runs(store.for_tenant(tenant)).total == 0
+            connection.commit()
+            assert backuplog.query_runs(store.for_tenant(tenant)).total == 1
+            assert backuplog.query_runs(store).total == 0
+
+
+def _walk(store: Store, query: RunQuery) -> list[backuplog.BackupRun]:
+    """List all pages of a query."""
+    page = backuplog.query_runs(store, query)
+    runs = list(page.runs)
+    while page.next_cursor:
+        page = backuplog.query_runs(store, attrs.evolve(query, cursor=page.next_cursor))
+        runs += page.runs
+    return runs
+
+
+def _arrive(store: Store, agent_id: UUID, result: backuplog.TaskResult, received_at: datetime) -> Submission:
+    return arrive(result, tenant_id=store.tenant_id, agent_id=agent_id, received_at=received_at)
+
+
+def _broken_log(submission: Submission) -> Any:
+    """Make a log whose second chunk cannot be read."""
+
+    class BrokenLog:
+        def chunks(self) -> Iterator[backuplog.Chunk]:
+            assert submission.log is not None
+            yield from submission.log.chunks()
+            raise ZeroDivisionError
+
+    return BrokenLog()
