@@ -1,0 +1,187 @@
+"""The delivery contract as a pure function."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import backuplog
+from backuplog.delivery import StoredRun, Submission, arrive, decide
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def submission(*, agent: int = 1, received_at: datetime = NOON, **fields: Any) -> Submission:
+    """Make a submission of task 2 by agent 1."""
+    valid: dict[str, Any] = {
+        "task_id": UUID(int=2),
+        "policy_id": UUID(int=3),
+        "task_type": "backup",
+        "status": "success",
+        "duration_seconds": 60,
+    }
+    result = backuplog.TaskResult(**{**valid, **fields})
+    return arrive(result, tenant_id=UUID(int=0), agent_id=UUID(int=agent), received_at=received_at)
+
+
+def deliver(*submissions: Submission) -> tuple[list[str], StoredRun]:
+    """Deliver submissions in order and give the outcomes and what is stored in the end."""
+    stored, outcomes = None, []
+    for arriving in submissions:
+        decision = decide(stored, arriving)
+        stored = decision.write or stored
+        answer = decision.answer
+        outcomes.append(str(answer.outcome) if isinstance(answer, backuplog.Receipt) else answer.error_type)
+    assert stored is not None
+    return outcomes, stored
+
+
+def test_nothing_stored_is_created() -> None:
+    """The first result is stored as it is."""
+    first = submission(log="log")
+    outcomes, stored = deliver(first)
+    assert (outcomes, stored.run, stored.log_version) == (["created"], first.run, 1)
+
+
+def test_same_content_is_replayed() -> None:
+    """The same content writes nothing."""
+    first = submission(log="log")
+    decision = decide(deliver(first)[1], submission(log=b"log", received_at=NOON + HOUR))
+    assert decision.write is None
+    assert isinstance(decision.answer, backuplog.Receipt)
+    assert (decision.answer.outcome, decision.answer.log_bytes) == ("replayed", 3)
+
+
+def test_active_is_replaced_and_its_open_log_closed() -> None:
+    """A final result without a log keeps what the task appended, and closes it."""
+    stored = deliver(submission(status="running"))[1]
+    growing = attrs.evolve(stored.run, log_state=backuplog.LogState.OPEN, log_bytes=7)
+    decision = decide(attrs.evolve(stored, run=growing), submission())
+    assert decision.write is not None
+    assert (decision.write.run.log_state, decision.write.run.log_bytes, decision.write.log_version) == (
+        "complete",
+        7,
+        1,
+    )
+    replaced = decide(attrs.evolve(stored, run=growing), submission(log="all")).write
+    assert replaced is not None
+    assert (replaced.run.log_bytes, replaced.log_version) == (3, 2)
+
+
+def test_a_later_final_result_wins() -> None:
+    """Absent optional fields become None, the log goes, the first receipt stays."""
+    outcomes, stored = deliver(
+        submission(snapshot_id="s", log="x"), submission(status="failed", received_at=NOON + HOUR)
+    )
+    run = stored.run
+    assert outcomes == ["created", "updated"]
+    assert (run.snapshot_id, run.log_state, run.received_at, run.updated_at) == (None, "none", NOON, NOON + HOUR)
+    assert stored.log_version == 2
+
+
+def test_a_late_active_result_is_stale() -> None:
+    """Running or pending never hides a result."""
+    assert deliver(submission(), submission(status="running"), submission(status="queued"))[0][1:] == ["stale"] * 2
+
+
+def test_superseded_content_is_stale() -> None:
+    """Sixteen superseded contents are remembered, the seventeenth back is not."""
+    contents = [submission(error_message=str(number)) for number in range(18)]
+    outcomes, stored = deliver(*contents, contents[1], contents[16], contents[0])
+    assert outcomes[-3:] == ["stale", "stale", "updated"]
+    assert len(stored.superseded) == 16
+
+
+def test_an_older_end_is_stale_even_later() -> None:
+    """A result of an older end is ignored, and its retry too when no end is left to compare with."""
+    new, old = submission(end_time=NOON), submission(end_time=NOON - HOUR, status="failed")
+    assert deliver(new, old, submission(status="warning"), old)[0] == ["created", "stale", "updated", "stale"]
+
+
+def test_a_lost_log_is_found() -> None:
+    """The same content brings a lost log; without one it is a replay."""
+    first = submission(log="log")
+    outcomes, stored = deliver(first.without_log(), first.without_log(), first, first)
+    assert outcomes == ["created", "replayed", "updated", "replayed"]
+    assert (stored.run.log_state, stored.log_version) == ("complete", 2)
+
+
+def test_another_agent_is_a_conflict() -> None:
+    """Nothing is written and nothing told, whatever the other agent sends."""
+    stored = deliver(submission())[1]
+    decision = decide(stored, submission(agent=9))
+    assert decision.write is None
+    assert isinstance(decision.answer, backuplog.RunConflict)
+
+
+def test_times_are_settled_on_arrival() -> None:
+    """Absent times come from the receipt and the duration, an active run has no end."""
+    run = submission().run
+    assert (run.start_time, run.end_time) == (NOON - timedelta(minutes=1), NOON)
+    assert submission(end_time=NOON - HOUR).run.start_time == NOON - HOUR - timedelta(minutes=1)
+    assert submission(start_time=NOON - HOUR).run.start_time == NOON - HOUR
+    assert submission(status="running", end_time=NOON).run.end_time is None
+
+
+def test_a_duration_that_reaches_before_all_time_is_refused() -> None:
+    """An impossible start is the sender's error, not a crash."""
+    with pytest.raises(backuplog.InvalidTaskResult, match="reaches back before year 1"):
+        submission(end_time=datetime(2, 1, 1, tzinfo=UTC), duration_seconds=9e9)
+
+
+def test_the_digest_never_changes() -> None:
+    """The stored digest has one form for ever: another would turn every retry across an upgrade into an update."""
+    full = submission(log="log", snapshot_id="s", error_message="e", start_time=NOON, end_time=NOON)
+    assert full.digest.hex() == "4250a7e4dee60237378765ce66ea171711f936b920cd40faad09b4d4822e7b7b"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"policy_id": UUID(int=9)},
+        {"task_type": "check"},
+        {"status": "failed"},
+        {"duration_seconds": 61},
+        {"snapshot_id": "s"},
+        {"error_message": "s"},
+        {"start_time": NOON},
+        {"end_time": NOON},
+        {"log": ""},
+        {"log": "x"},
+    ],
+)
+def test_every_field_is_in_the_digest(change: dict[str, Any]) -> None:
+    """A change of any one field is another content."""
+    assert submission(**change).digest != submission().digest
+
+
+CONTENTS = st.fixed_dictionaries(
+    {
+        "status": st.sampled_from(["success", "failed", "running", "pending"]),
+        "log": st.none() | st.sampled_from(["", "a", "bb"]),
+        "end_time": st.none() | st.integers(0, 3).map(lambda hour: NOON + hour * HOUR),
+        "error_message": st.none() | st.sampled_from(["a", "b"]),
+    }
+)
+
+
+@given(st.lists(CONTENTS, min_size=1, max_size=10, unique_by=lambda content: repr(sorted(content.items()))), st.data())
+def test_retries_change_nothing(contents: list[dict[str, Any]], data: Any) -> None:
+    """Any interleaving of retries leaves what each distinct submission once leaves, and no retry counts."""
+    once = [submission(**content) for content in contents]
+    assert len({arriving.digest for arriving in once}) == len(once)
+    sent: list[Submission] = []
+    retries: list[int] = []
+    for number, arriving in enumerate(once):
+        sent.append(arriving)
+        for index in data.draw(st.lists(st.integers(0, number), max_size=3)):
+            retries.append(len(sent))
+            sent.append(once[index])
+    outcomes, stored = deliver(*sent)
+    assert stored == deliver(*once)[1]
+    assert {outcomes[index] for index in retries} <= {"replayed", "stale"}

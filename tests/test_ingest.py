@@ -1,0 +1,104 @@
+"""What ingest does above the store."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+import backuplog
+
+Payload = Callable[..., dict[str, Any]]
+
+
+class Spy:
+    """A store that notes how much each submit gets, and fails when told."""
+
+    def __init__(self, store: backuplog.Store) -> None:
+        """Wrap a store."""
+        self.store = store
+        self.calls: list[tuple[int, int]] = []
+        self.unavailable_after = 10**9
+        self.refuses_logs = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the store in all else."""
+        return getattr(self.store, name)
+
+    def submit(self, submissions: Any) -> Any:
+        """Note, fail or pass on."""
+        self.calls.append((len(submissions), sum(item.run.log_bytes for item in submissions)))
+        if len(self.calls) > self.unavailable_after:
+            raise backuplog.StoreUnavailable
+        if self.refuses_logs and any(item.log for item in submissions):
+            raise backuplog.StoreError("no room for logs")
+        return self.store.submit(submissions)
+
+
+@pytest.fixture
+def spy(store: backuplog.Store) -> Any:
+    """Give a spy on a store."""
+    return Spy(store)
+
+
+def test_transactions_are_bounded(spy: Any, agent_id: UUID, payload: Payload) -> None:
+    """A batch goes in transactions of at most 500 results and 8 MiB of logs; a longer log goes alone."""
+    small = [(agent_id, payload()) for _ in range(1001)]
+    large = [(agent_id, payload(log="x" * 3_000_000)) for _ in range(4)] + [(agent_id, payload(log=b"x" * 9_000_000))]
+    backuplog.ingest_task_results(spy, small)
+    assert [count for count, _ in spy.calls] == [500, 500, 1]
+    spy.calls.clear()
+    backuplog.ingest_task_results(spy, large)
+    assert spy.calls == [(2, 6_000_000), (2, 6_000_000), (1, 9_000_000)]
+
+
+def test_a_batch_is_taken_as_it_comes(spy: Any, agent_id: UUID, payload: Payload) -> None:
+    """Items are drawn one transaction at a time, so that a generator of any length works."""
+    drawn: list[int] = []
+
+    def items() -> Any:
+        for _ in range(1200):
+            drawn.append(len(spy.calls))
+            yield agent_id, payload()
+
+    backuplog.ingest_task_results(spy, items())
+    assert drawn[499] == 0
+    assert drawn[-1] == 2
+
+
+def test_an_unavailable_store_answers_for_the_rest(spy: Any, agent_id: UUID, payload: Payload) -> None:
+    """What was stored before has its receipts; all the rest is answered as unavailable, and waited for once."""
+    spy.unavailable_after = 1
+    answers = backuplog.ingest_task_results(spy, [(agent_id, payload()) for _ in range(1600)] + [(agent_id, b"{")])
+    kinds = [type(answer).__name__ for answer in answers]
+    assert kinds == ["Receipt"] * 500 + ["StoreUnavailable"] * 1100 + ["InvalidTaskResult"]
+    assert len(spy.calls) == 2
+    assert backuplog.query_runs(spy).total == 500
+
+
+def test_a_lost_log_is_told_without_its_content(
+    spy: Any, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run is kept, the receipt and one log record say that the log is lost, and nobody prints it."""
+    spy.refuses_logs = True
+    sent = payload(log="a secret")
+    with caplog.at_level(logging.DEBUG):
+        receipt = backuplog.ingest_task_result(spy, agent_id, sent)
+    assert (receipt.outcome, receipt.log_state, receipt.log_bytes) == ("created", "lost", 8)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert sent["taskId"] in caplog.text
+    assert "a secret" not in caplog.text
+    batch = backuplog.ingest_task_results(spy, [(agent_id, payload(log="a")), (agent_id, payload())])
+    assert [answer.log_state for answer in batch if isinstance(answer, backuplog.Receipt)] == ["lost", "none"]
+
+
+def test_bad_arguments_are_named(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
+    """An agent id that is none and a receipt time without a zone are the caller's errors, by name."""
+    with pytest.raises(backuplog.InvalidTaskResult, match="agent_id: must be a UUID"):
+        backuplog.ingest_task_result(store, "x", payload())
+    with pytest.raises(backuplog.InvalidTaskResult, match="received_at: must be an RFC 3339 time with a zone"):
+        backuplog.ingest_task_result(store, agent_id, payload(), received_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises(backuplog.InvalidAgent, match="hostname: must be at most 253"):
+        backuplog.register_agent(store, uuid4(), hostname="x" * 254)

@@ -1,0 +1,79 @@
+"""Finding the backend of a URL."""
+
+import importlib
+import pickle
+from pathlib import Path
+
+import pytest
+
+import backuplog
+
+
+def install(folder: Path, name: str, entry_point: str) -> None:
+    """Make it look as if a distribution with this entry point were installed."""
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[backuplog.backends]\n{entry_point}\n")
+    importlib.invalidate_caches()
+
+
+def test_an_unknown_scheme_names_what_is_installed() -> None:
+    """The error says which backends there are and how to get another."""
+    with pytest.raises(backuplog.BackendNotFound, match=r"installed: .*sqlite.*pip install 'backuplog\[sqlite\]'"):
+        backuplog.open_store("mysql://user:hunter2@db/backups")
+
+
+@pytest.mark.parametrize("url", ["mysql://user:hunter2@db/x", "host=db password=hunter2", "hunter2"])
+def test_no_error_shows_a_password(url: str) -> None:
+    """Only the scheme of a URL is ever repeated."""
+    with pytest.raises(backuplog.BackendNotFound) as caught:
+        backuplog.open_store(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_two_owners_of_a_scheme_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two distributions that serve one scheme are both named."""
+    install(tmp_path, "one", "double = json:loads")
+    install(tmp_path, "two", "double = json:dumps")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(backuplog.BackendNotFound, match="one and two both serve double:// URLs: uninstall one"):
+        backuplog.open_store("double://")
+
+
+def test_a_missing_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend whose driver is missing names the extra that brings it."""
+    (tmp_path / "backuplog_lacking.py").write_text("import a_driver_that_is_not_there\n")
+    install(tmp_path, "lacking", "lacking = backuplog_lacking:open_store")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(backuplog.BackendNotFound, match=r"a_driver_that_is_not_there .*'backuplog\[lacking\]'"):
+        backuplog.open_store("lacking://")
+
+
+def test_errors_have_stable_slugs_and_statuses() -> None:
+    """Every error is a BackuplogError with a slug of its own, a status, and its docstring as default message."""
+    errors = [
+        value
+        for name in backuplog.__all__
+        if isinstance(value := getattr(backuplog, name), type) and issubclass(value, backuplog.BackuplogError)
+    ]
+    assert len({error.error_type for error in errors}) == len(errors)
+    assert {error.error_type: error.http_status for error in errors} == {
+        "backuplog_error": 500,
+        "invalid_input": 400,
+        "invalid_task_result": 400,
+        "invalid_query": 400,
+        "invalid_agent": 400,
+        "agent_not_found": 404,
+        "run_not_found": 404,
+        "backend_not_found": 500,
+        "run_conflict": 409,
+        "store_error": 500,
+        "store_unavailable": 503,
+        "log_replaced": 503,
+        "schema_outdated": 500,
+        "corrupt_log": 500,
+    }
+    assert str(backuplog.RunNotFound()) == "No such run."
+    invalid = backuplog.InvalidQuery([backuplog.FieldError("limit", "is odd")])
+    assert pickle.loads(pickle.dumps(invalid)).errors == invalid.errors  # noqa: S301

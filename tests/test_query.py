@@ -1,0 +1,109 @@
+"""Reading history and logs, and what is said when a log is damaged."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+import backuplog
+
+Payload = Callable[..., dict[str, Any]]
+LOG = b"a" * 1_048_576 + b"b" * 1_048_576 + b"c" * 10
+
+
+@pytest.fixture
+def damaged(tmp_path: Path, payload: Payload) -> Iterator[tuple[backuplog.Store, str, Callable[[str], None]]]:
+    """Give a store with a log of three chunks, and a way to damage it with SQL."""
+    path = tmp_path / "backups.db"
+    with backuplog.open_store(f"sqlite:///{path}") as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        sent = payload(log=LOG)
+        backuplog.ingest_task_result(store, agent_id, sent)
+
+        def damage(statement: str) -> None:
+            connection = sqlite3.connect(path, isolation_level=None)
+            connection.execute(statement)
+            connection.close()
+
+        yield store, sent["taskId"], damage
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE backup_run_logs SET data = CAST(x'00' || substr(data, 2) AS BLOB) WHERE seq = 1",
+        "DELETE FROM backup_run_logs WHERE seq = 0",
+        "DELETE FROM backup_run_logs WHERE seq = 1",
+        "DELETE FROM backup_run_logs WHERE seq = 2",
+        "UPDATE backup_run_logs SET data = (SELECT data FROM backup_run_logs WHERE seq = 0) WHERE seq = 1",
+        "UPDATE backup_run_logs SET byte_offset = byte_offset + 1 WHERE seq = 2",
+        "UPDATE backup_runs SET log_sha256 = zeroblob(32)",
+        "UPDATE backup_runs SET log_bytes = log_bytes + 1",
+    ],
+)
+def test_damage_is_found(damaged: Any, statement: str) -> None:
+    """A flipped byte, a missing, swapped or moved chunk, a wrong length or SHA-256: always an error."""
+    store, task_id, damage = damaged
+    assert backuplog.read_log(store, task_id) == LOG
+    damage(statement)
+    with pytest.raises(backuplog.CorruptLog):
+        backuplog.read_log(store, task_id)
+
+
+def test_a_range_touches_its_chunks_only(damaged: Any) -> None:
+    """The end of a log is read though its beginning is gone."""
+    store, task_id, damage = damaged
+    damage("DELETE FROM backup_run_logs WHERE seq = 0")
+    assert backuplog.read_log(store, task_id, start=-12) == b"bb" + b"c" * 10
+    with pytest.raises(backuplog.CorruptLog, match="has no chunk for its byte 1,000"):
+        backuplog.read_log(store, task_id, start=1000, stop=1001)
+
+
+def test_a_log_is_given_piece_by_piece(damaged: Any) -> None:
+    """An iterator gives pieces of at most a chunk, and looks the run up at the call."""
+    store, task_id, _ = damaged
+    assert [len(piece) for piece in backuplog.iter_log(store, task_id)] == [1_048_576, 1_048_576, 10]
+    with pytest.raises(backuplog.RunNotFound):
+        backuplog.iter_log(store, uuid4())
+    with pytest.raises(backuplog.InvalidQuery, match="run_id: must be a UUID"):
+        backuplog.iter_log(store, "x")
+
+
+def test_another_agents_log_does_not_exist(damaged: Any) -> None:
+    """With an agent given, another's run is not found, whichever way it is asked for."""
+    store, task_id, _ = damaged
+    for ask in (backuplog.get_run, backuplog.read_log, backuplog.iter_log):
+        with pytest.raises(backuplog.RunNotFound):
+            ask(store, task_id, agent_id=uuid4())
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "é", "A" * 39, "A" * 40, "A" * 5000, "=" * 8, "AQ=="])
+def test_a_foreign_cursor_is_refused(store: backuplog.Store, cursor: str) -> None:
+    """Whatever is not a cursor is refused as one."""
+    with pytest.raises(backuplog.InvalidQuery, match="cursor: "):
+        backuplog.query_runs(store, backuplog.RunQuery(cursor=cursor))
+
+
+def test_a_cursor_belongs_to_its_filters(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
+    """A cursor goes on with the same filters and any limit, and is refused with others."""
+    backuplog.ingest_task_results(store, [(agent_id, payload()) for _ in range(3)])
+    page = backuplog.query_runs(store, backuplog.RunQuery(limit=1))
+    rest = backuplog.query_runs(store, backuplog.RunQuery(limit=1000, cursor=page.next_cursor))
+    assert (len(rest.runs), rest.next_cursor, rest.total) == (2, None, 3)
+    with pytest.raises(backuplog.InvalidQuery, match="other filters: begin again without it"):
+        backuplog.query_runs(store, backuplog.RunQuery(status="failed", cursor=page.next_cursor))
+
+
+def test_an_integrators_own_agents_are_asked(payload: Payload) -> None:
+    """With ``agent_exists`` nobody registers agents, and unknown ones are refused all the same."""
+    known = uuid4()
+    with backuplog.open_store("sqlite://", agent_exists=lambda agent_id: agent_id == known) as store:
+        assert backuplog.ingest_task_result(store, str(known), payload()).outcome == "created"
+        assert backuplog.query_runs(store, backuplog.RunQuery(agent_id=known, status="failed")).runs == ()
+        with pytest.raises(backuplog.AgentNotFound):
+            backuplog.ingest_task_result(store, uuid4(), payload())
+        with pytest.raises(backuplog.AgentNotFound):
+            backuplog.query_runs(store, backuplog.RunQuery(agent_id=uuid4()))
