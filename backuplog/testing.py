@@ -619,13 +619,19 @@ import sys, uuid
 import backuplog
 with backuplog.open_store(sys.argv[1]) as store:
     agent_id = backuplog.register_agent(store, uuid.UUID(int=1)).id
-    while True:
-        task = str(uuid.uuid4())
-        backuplog.ingest_task_result(store, agent_id, {
+    def result(task):
+        return {
             "taskId": task, "policyId": task, "taskType": "backup", "status": "success", "durationSeconds": 1,
             "log": task * (60_000 if task[0] in "01234567" else 10),
-        })
-        print(task, flush=True)
+        }
+    while True:
+        one, *batch = [str(uuid.uuid4()) for _ in range(5)]
+        backuplog.ingest_task_result(store, agent_id, result(one))
+        print(one, flush=True)
+        backuplog.ingest_task_results(store, [(agent_id, result(task)) for task in batch])
+        for task in batch:
+            print(task)
+        sys.stdout.flush()
 """
 
 _INGEST_ONE = """
