@@ -542,6 +542,67 @@ class StoreContract:
                 assert not isinstance(result, Exception)
                 assert not isinstance(result, set) or result <= {(1, 2_100_000), (1, 9)}
 
+    def test_an_empty_log_is_not_no_log(self) -> None:
+        """An empty log is complete and has a SHA-256; no log is none and has none."""
+        _, empty, log = self._deliver(payload(log=""))
+        assert (empty.log_state, empty.log_bytes, log) == ("complete", 0, b"")
+        assert empty.log_sha256 is not None
+        _, none, log = self._deliver(payload())
+        assert (none.log_state, none.log_bytes, none.log_sha256, log) == ("none", 0, None, b"")
+
+    def test_a_known_agent_need_not_be_registered(self) -> None:
+        """A submission whose agent the integrator knows is taken without looking into the agents."""
+        with self.fresh_store() as store:
+            arriving = _arrive(store, uuid4(), backuplog.parse_task_result(payload()), _NOON)
+            assert isinstance(store.submit([arriving])[0], AgentNotFound)
+            answer = store.submit([attrs.evolve(arriving, agent_known=True)])[0]
+            assert isinstance(answer, Receipt)
+            assert answer.outcome is Outcome.CREATED
+
+    def test_an_empty_submit_does_nothing(self) -> None:
+        """No submissions, no answers."""
+        with self._known() as (store, _):
+            assert list(store.submit([])) == []
+
+    def test_since_is_inclusive_and_until_exclusive(self) -> None:
+        """A run that starts at the very moment is after ``since`` and not before ``until``."""
+        with self._known() as (store, agent_id):
+            sent = payload(startTime="2026-11-24T02:00:00.000001Z")
+            backuplog.ingest_task_result(store, agent_id, sent)
+            moment = datetime(2026, 11, 24, 2, 0, 0, 1, tzinfo=UTC)
+            assert backuplog.query_runs(store, RunQuery(since=moment)).total == 1
+            assert backuplog.query_runs(store, RunQuery(until=moment)).total == 0
+
+    def test_equal_start_times_are_ordered_by_id(self) -> None:
+        """Runs that start at once come by their id's 16 bytes, greatest first."""
+        with self._known() as (store, agent_id):
+            ids = [UUID(int=number << 56 | 0x80 << 120) for number in (1, 127, 128, 255)] + [UUID(int=5)]
+            for run_id in ids:
+                sent = payload(taskId=str(run_id), startTime="2026-11-24T02:00:00Z")
+                backuplog.ingest_task_result(store, agent_id, sent)
+            listed = [run.id for run in backuplog.query_runs(store).runs]
+            assert listed == sorted(ids, key=lambda run_id: run_id.bytes, reverse=True)
+
+    def test_text_that_looks_like_sql_is_text(self) -> None:
+        """Quotes, statements and wildcards are stored and looked for as they are."""
+        with self._known() as (store, agent_id):
+            odd = "%'; DROP TABLE agents; -- \\ \" $1 ?"
+            backuplog.ingest_task_result(store, agent_id, payload(taskType=odd, snapshotId=odd, status=odd))
+            backuplog.ingest_task_result(store, agent_id, payload(snapshotId="other"))
+            found = backuplog.query_runs(store, RunQuery(task_type=odd, snapshot_id=odd, status=odd))
+            assert [run.snapshot_id for run in found.runs] == [odd]
+
+    def test_threads_store_different_results(self) -> None:
+        """Eight threads that submit results of their own lose none."""
+        with self._known() as (store, agent_id):
+
+            def work() -> None:
+                for _ in range(10):
+                    backuplog.ingest_task_result(store, agent_id, payload(log="log"))
+
+            assert _at_once(*[work] * 8) == [None] * 8
+            assert backuplog.query_runs(store).total == 80
+
     # --- everything together ------------------------------------------------------------------------------------
 
     def test_it_behaves_as_a_plain_model(self) -> None:
