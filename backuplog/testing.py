@@ -19,16 +19,23 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import attrs
-import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+try:
+    import pytest
+    from hypothesis import HealthCheck, given, reject, settings
+    from hypothesis import strategies as st
+    from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"backuplog.testing needs {missing.name}: pip install pytest hypothesis", name=missing.name
+    ) from missing
 
 import backuplog
 from backuplog import (
@@ -92,10 +99,15 @@ def _at_once(*works: Callable[[], object]) -> list[object]:
             results[index] = error
 
     threads = [threading.Thread(target=run, args=numbered) for numbered in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # Threads take turns so often that what they must not do between two lines shows.
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     return results
 
 
@@ -155,6 +167,13 @@ class StoreContract:
         assert (outcomes, log, run.log_state, run.log_sha256) == (["created", "updated"], b"", "none", None)
         assert (run.error_message, run.snapshot_id, run.status) == (None, None, "failed")
 
+    def test_an_active_runs_log_stays_until_another_comes(self) -> None:
+        """A final result without a log keeps what the running task's result brought, and nothing else of it."""
+        sent = payload(status="running", log="so far", errorMessage="e", snapshotId="s")
+        outcomes, run, log = self._deliver(sent, payload())
+        assert (outcomes, log, run.log_state) == (["created", "updated"], b"so far", "complete")
+        assert (run.error_message, run.snapshot_id) == (None, None)
+
     def test_a_late_running_is_stale(self) -> None:
         """A late "running" never hides a result."""
         sent = payload(log="log")
@@ -167,6 +186,12 @@ class StoreContract:
         outcomes, _, log = self._deliver(*sent, *sent[:16])
         assert outcomes == ["created", *["updated"] * 16, *["stale"] * 16]
         assert log == b"16"
+
+    def test_the_seventeenth_result_back_is_forgotten(self) -> None:
+        """Sixteen superseded results are remembered and no more: the one before them counts as new."""
+        sent = [payload(log=str(number)) for number in range(18)]
+        outcomes, _, log = self._deliver(*sent, sent[1], sent[0])
+        assert (outcomes[-2:], log) == (["stale", "updated"], b"0")
 
     def test_an_older_end_is_stale_and_stays_so(self) -> None:
         """A result that ended before the stored one is ignored, also when it is sent again later."""
@@ -229,6 +254,44 @@ class StoreContract:
         _, active, _ = self._deliver(payload(status="running", endTime="2026-11-24T10:00:00Z"))
         assert active.end_time is None
 
+    def test_any_valid_result_comes_back_equal(self) -> None:
+        """Whatever a result may hold, the stored run is the decided one in every field, also in a list."""
+        text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=255)
+        word = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=25).filter(str.strip)
+        time = st.none() | st.datetimes(datetime(2, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+        with self._known() as (store, agent_id):
+
+            @_FEW
+            @given(
+                st.builds(
+                    backuplog.TaskResult,
+                    task_id=st.uuids(),
+                    policy_id=st.uuids(),
+                    task_type=word,
+                    status=word,
+                    duration_seconds=st.floats(0, 9_223_372_036),
+                    log=st.none() | st.binary(max_size=200),
+                    snapshot_id=st.none() | text,
+                    error_message=st.none() | text,
+                    start_time=time,
+                    end_time=time,
+                )
+            )
+            def check(result: backuplog.TaskResult) -> None:
+                view = store.for_tenant(uuid4())
+                backuplog.register_agent(view, agent_id)
+                try:
+                    arriving = _arrive(view, agent_id, result, _NOON)
+                except backuplog.InvalidTaskResult:  # It started before year 1.
+                    reject()
+                view.submit([arriving])
+                decided = backuplog.decide(None, arriving).write
+                assert decided is not None
+                assert view.find_run(result.task_id) == decided
+                assert list(backuplog.query_runs(view).runs) == [decided.run]
+
+            check()
+
     def test_a_stored_run_is_equal_to_what_was_decided(self) -> None:
         """All that stands beside a run comes back, so that later decisions are right."""
         with self._known() as (store, agent_id):
@@ -285,6 +348,18 @@ class StoreContract:
             assert [backuplog.query_runs(view).total for view in (store, other)] == [1, 1]
             assert backuplog.get_run(other, sent["taskId"]).tenant_id == other.tenant_id
 
+    def test_a_replaced_log_is_replaced_in_its_tenant_only(self) -> None:
+        """Replacing a run's log leaves the log of another tenant's run with the same id."""
+        with self._known() as (store, agent_id):
+            other = store.for_tenant(uuid4())
+            backuplog.register_agent(other, agent_id)
+            sent = payload()
+            for view in (store, other):
+                backuplog.ingest_task_result(view, agent_id, {**sent, "log": "first"})
+            backuplog.ingest_task_result(other, agent_id, {**sent, "log": "second"})
+            assert backuplog.read_log(store, sent["taskId"]) == b"first"
+            assert backuplog.read_log(other, sent["taskId"]) == b"second"
+
     def test_closing_a_view_closes_nothing(self) -> None:
         """A tenant's view may be used as a context manager while the store goes on."""
         with self._known() as (store, agent_id):
@@ -293,12 +368,23 @@ class StoreContract:
             assert backuplog.get_agent(store, agent_id).id == agent_id
 
     def test_a_closed_store_says_so(self) -> None:
-        """Using a store after it was closed is a StoreError, and closing it twice is none."""
-        with self.fresh_store() as store:
+        """Every use of a store after it was closed is a StoreError, and closing it twice is none."""
+        with self._known() as (store, agent_id):
+            arriving = _arrive(store, agent_id, backuplog.parse_task_result(payload()), _NOON)
             store.close()
             store.close()
-            with pytest.raises(StoreError):
-                backuplog.query_runs(store)
+            uses: list[Callable[[], object]] = [
+                lambda: backuplog.register_agent(store, agent_id),
+                lambda: store.find_agent(agent_id),
+                lambda: store.submit([arriving]),
+                lambda: store.find_run(arriving.run.id),
+                lambda: store.find_chunk(arriving.run.id, 1, 0),
+                lambda: store.list_runs(RunQuery(), after=None, limit=1),
+                lambda: store.count_runs(RunQuery()),
+            ]
+            for use in uses:
+                with pytest.raises(StoreError):
+                    use()
 
     # --- queries ------------------------------------------------------------------------------------------------
 
@@ -385,6 +471,15 @@ class StoreContract:
             assert backuplog.query_runs(store, RunQuery(with_total=False)).total is None
             assert backuplog.query_runs(store).total == 0
 
+    def test_a_page_is_as_long_as_its_limit(self) -> None:
+        """A page has at most ``limit`` runs, its total counts all, and only the last has no next one."""
+        with self._known() as (store, agent_id):
+            backuplog.ingest_task_results(store, [(agent_id, payload()) for _ in range(6)])
+            first = backuplog.query_runs(store, RunQuery(limit=3))
+            assert (len(first.runs), first.total, first.limit) == (3, 6, 3)
+            last = backuplog.query_runs(store, RunQuery(limit=3, cursor=first.next_cursor))
+            assert (len(last.runs), last.total, last.next_cursor) == (3, 6, None)
+
     # --- logs ---------------------------------------------------------------------------------------------------
 
     def test_any_log_comes_back(self) -> None:
@@ -441,16 +536,28 @@ class StoreContract:
         assert (log, run.log_bytes) == (b"short", 5)
 
     def test_a_reader_never_sees_a_mix(self) -> None:
-        """A log that is replaced under a reader is read as the old one so far, and then as replaced."""
+        """A log that is replaced under a reader is read on as the old one whole, or as replaced."""
         with self._known() as (store, agent_id):
             sent = payload(log=b"a" * 3_000_000)
             backuplog.ingest_task_result(store, agent_id, sent)
-            pieces = backuplog.iter_log(store, sent["taskId"])
-            assert set(next(pieces)) == set(b"a")
+            begun, waiting = (backuplog.iter_log(store, sent["taskId"]) for _ in range(2))
+            first = next(begun)
             backuplog.ingest_task_result(store, agent_id, {**sent, "log": b"b" * 3_000_000})
-            with pytest.raises(LogReplaced):
-                list(pieces)
+            for head, pieces in ((first, begun), (b"", waiting)):
+                with suppress(LogReplaced):
+                    assert head + b"".join(pieces) == b"a" * 3_000_000
             assert backuplog.read_log(store, sent["taskId"]) == b"b" * 3_000_000
+
+    def test_a_log_over_the_cap_says_what_it_leaves_out(self) -> None:
+        """Of a log over the cap its head and its tail are read, and the run says how many bytes are not."""
+        with self._known() as (store, agent_id):
+            sent = payload(log=b"a" * 3000 + b"b" * 3000)
+            receipt = backuplog.ingest_task_result(store, agent_id, sent, max_log_bytes=4096)
+            run, log = backuplog.get_run(store, sent["taskId"]), backuplog.read_log(store, sent["taskId"])
+            assert (receipt.log_state, run.log_state, run.dropped_bytes) == ("truncated", "truncated", 6000 - 4096)
+            assert log.startswith(b"a" * 2048 + b"\n")
+            assert log.endswith(b"\n" + b"b" * 2048)
+            assert len(log) == run.log_bytes == receipt.log_bytes
 
     # --- batches ------------------------------------------------------------------------------------------------
 
@@ -504,6 +611,29 @@ class StoreContract:
             store.submit(submissions)
             assert backuplog.query_runs(store).total == 2
 
+    def test_a_failed_replacement_leaves_what_was_stored(self) -> None:
+        """An error while the log of a second result is read leaves the first one with its log."""
+        with self._known() as (store, agent_id):
+            sent = payload(log="first")
+            backuplog.ingest_task_result(store, agent_id, sent)
+            second = _arrive(store, agent_id, backuplog.parse_task_result({**sent, "log": "second"}), _NOON)
+            before = store.find_run(second.run.id)
+            with pytest.raises(ZeroDivisionError):
+                store.submit([attrs.evolve(second, log=_broken_log(second))])
+            assert store.find_run(second.run.id) == before
+            assert backuplog.read_log(store, sent["taskId"]) == b"first"
+
+    def test_a_batch_may_lose_a_log_but_no_result(self) -> None:
+        """Of a batch whose logs cannot be stored every run is kept, and those that had a log say that it was lost."""
+        with self._known() as (store, agent_id):
+            batch = [(agent_id, payload(log="log")), (agent_id, payload())]
+            failing: Any = _Failing(store)
+            answers = backuplog.ingest_task_results(failing, batch)
+            assert [answer.log_state for answer in answers if isinstance(answer, Receipt)] == ["lost", "none"]
+            again = backuplog.ingest_task_results(store, batch)
+            assert [answer.outcome for answer in again if isinstance(answer, Receipt)] == ["updated", "replayed"]
+            assert backuplog.read_log(store, batch[0][1]["taskId"]) == b"log"
+
     # --- threads ------------------------------------------------------------------------------------------------
 
     def test_fifty_identical_submissions_leave_one_run(self) -> None:
@@ -516,31 +646,49 @@ class StoreContract:
             assert backuplog.query_runs(store).total == 1
             assert backuplog.read_log(store, sent["taskId"]) == b"log " * 1000
 
+    def test_threads_that_replace_one_result_all_count(self) -> None:
+        """Twelve threads with results of one task: one creates, each other supersedes another, none is lost."""
+        with self._known() as (store, agent_id):
+            sent = payload()
+            works = [
+                lambda log=log: backuplog.ingest_task_result(store, agent_id, {**sent, "log": log})
+                for log in map(str, range(12))
+            ]
+            receipts = _at_once(*works)
+            outcomes = sorted(str(receipt.outcome) for receipt in receipts if isinstance(receipt, Receipt))
+            assert outcomes == ["created", *["updated"] * 11]
+            stored = store.find_run(UUID(sent["taskId"]))
+            assert stored is not None
+            assert (len({stored.digest, *stored.superseded}), stored.log_version) == (12, 12)
+
     def test_replacing_and_reading_at_once_is_never_mixed(self) -> None:
         """While four threads replace logs of three chunks and of one, every read is one of them, whole."""
         with self._known() as (store, agent_id):
             task = str(uuid4())
             backuplog.ingest_task_result(store, agent_id, payload(taskId=task, log=b"0" * 2_100_000))
 
-            def replace(letter: bytes, size: int) -> None:
-                for number in range(6):
-                    sent = payload(taskId=task, log=letter * size, errorMessage=f"{letter!r} {number}")
-                    backuplog.ingest_task_result(store, agent_id, sent)
+            writing = [1, 2, 3, 4]
+
+            def replace(writer: int) -> None:
+                try:
+                    for number in range(50):
+                        log = b"%d" % writer * (9 if number % 10 else 2_100_000)
+                        sent = payload(taskId=task, log=log, errorMessage=f"{writer} {number}")
+                        backuplog.ingest_task_result(store, agent_id, sent)
+                finally:
+                    writing.remove(writer)
 
             def read() -> set[tuple[int, int]]:
                 seen: set[tuple[int, int]] = set()
-                for _ in range(12):
-                    try:
+                while writing:
+                    with suppress(LogReplaced):
                         log = backuplog.read_log(store, task)
-                    except LogReplaced:
-                        continue
-                    seen.add((len(set(log)), len(log)))
+                        seen.add((len(set(log)), len(log)))
                 return seen
 
-            works = [lambda n=n: replace(b"%d" % n, 2_100_000 if n % 2 else 9) for n in range(1, 5)]
-            for result in _at_once(*works, read, read):
-                assert not isinstance(result, Exception)
-                assert not isinstance(result, set) or result <= {(1, 2_100_000), (1, 9)}
+            for result in _at_once(*[partial(replace, writer) for writer in writing], read, read):
+                assert result is None or isinstance(result, set), result
+                assert not result or result <= {(1, 2_100_000), (1, 9)}
 
     def test_an_empty_log_is_not_no_log(self) -> None:
         """An empty log is complete and has a SHA-256; no log is none and has none."""
@@ -627,7 +775,7 @@ class StoreContract:
                 agent=st.sampled_from([0, 0, 0, 1]),
                 task=st.integers(1, 4).map(lambda number: UUID(int=number)),
                 status=st.sampled_from(["success", "failed", "running", "pending"]),
-                log=st.none() | st.binary(max_size=200) | st.just(b"long" * 400_000),
+                log=st.sampled_from([None, b"", b"short", b"long" * 400_000]),
                 ended=st.none() | st.integers(0, 3).map(lambda h: datetime(2026, 11, 24, h, tzinfo=UTC)),
                 error=st.none() | st.sampled_from(["a", "b"]),
             )
@@ -668,6 +816,37 @@ class StoreContract:
                         assert view.find_run(task) == stored
                         assert backuplog.read_log(view, task) == log
 
+            @rule(
+                tenant=st.integers(0, 1),
+                agent=st.sampled_from([None, 0, 1]),
+                status=st.lists(st.sampled_from(["success", "failed", "running", "pending"]), max_size=2),
+                since=st.none() | st.integers(0, 3).map(lambda h: datetime(2026, 11, 24, h, tzinfo=UTC)),
+                limit=st.integers(1, 3),
+            )
+            def list_some(self, tenant: int, agent: int | None, status: Any, since: Any, limit: int) -> None:
+                agent_id = None if agent is None else self.agents[agent]
+                query = RunQuery(agent_id=agent_id, status=status, since=since, limit=limit)
+                expected = [
+                    kept.run
+                    for (owner, _), (kept, _) in self.model.items()
+                    if owner == tenant
+                    and agent_id in (None, kept.run.agent_id)
+                    and (not status or kept.run.status in status)
+                    and (since is None or kept.run.start_time >= since)
+                ]
+                expected.sort(key=lambda run: (run.start_time, run.id.bytes), reverse=True)
+                assert _walk(self.tenants[tenant], query) == expected
+
+            @rule(tenant=st.integers(0, 1), task=st.integers(1, 4), start=st.integers(-9, 9), stop=st.integers(-9, 9))
+            def read_some(self, tenant: int, task: int, start: int, stop: int) -> None:
+                kept = self.model.get((tenant, UUID(int=task)))
+                if kept is None:
+                    with pytest.raises(RunNotFound):
+                        backuplog.read_log(self.tenants[tenant], UUID(int=task))
+                else:
+                    log = backuplog.read_log(self.tenants[tenant], UUID(int=task), start=start, stop=stop)
+                    assert log == kept[1][start:stop]
+
             def teardown(self) -> None:
                 self.scope.__exit__(None, None, None)
 
@@ -698,6 +877,8 @@ with backuplog.open_store(sys.argv[1]) as store:
 _INGEST_ONE = """
 import sys, uuid
 import backuplog
+print("ready", flush=True)
+sys.stdin.readline()
 with backuplog.open_store(sys.argv[1]) as store:
     agent_id = backuplog.register_agent(store, uuid.UUID(int=1)).id
     one = str(uuid.UUID(int=2))
@@ -752,14 +933,37 @@ class DurableStoreContract(StoreContract):
             assert backuplog.read_log(other, sent["taskId"]) == b"seen"
             assert backuplog.ingest_task_result(other, agent_id, sent).outcome is Outcome.REPLAYED
 
+    def test_two_stores_that_replace_one_result_wait_for_each_other(self) -> None:
+        """Results of one task that come through two stores at once all count, as they do through one."""
+        with self.fresh_url() as url, backuplog.open_store(url) as one, backuplog.open_store(url) as other:
+            agent_id = backuplog.register_agent(one, uuid4()).id
+            for _ in range(5):
+                sent = payload()
+                works = [
+                    partial(backuplog.ingest_task_result, store, agent_id, {**sent, "log": f"{store is one} {number}"})
+                    for number in range(4)
+                    for store in (one, other)
+                ]
+                receipts = _at_once(*works)
+                outcomes = sorted(str(receipt.outcome) for receipt in receipts if isinstance(receipt, Receipt))
+                assert outcomes == ["created", *["updated"] * 7]
+                stored = other.find_run(UUID(sent["taskId"]))
+                assert stored is not None
+                assert (len({stored.digest, *stored.superseded}), stored.log_version) == (8, 8)
+
     def test_processes_that_start_at_once_agree(self) -> None:
         """Six processes migrate one fresh place at once and submit the same result: one created, five replayed."""
         with self.fresh_url() as url:
             command = [sys.executable, "-c", _INGEST_ONE, url]
-            children = [
-                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
-                for _ in range(6)
-            ]
+            pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+            children = [subprocess.Popen(command, text=True, **pipes) for _ in range(6)]  # noqa: S603
+            for child in children:
+                assert child.stdout is not None
+                assert child.stdout.readline() == "ready\n"
+            for child in children:
+                assert child.stdin is not None
+                child.stdin.write("go\n")
+                child.stdin.flush()
             results = [child.communicate() for child in children]
             assert [errors for _, errors in results] == [""] * 6
             assert sorted(output.strip() for output, _ in results) == ["created", *["replayed"] * 5]
@@ -844,6 +1048,41 @@ class TransactionalStoreContract(DurableStoreContract):
             assert backuplog.ingest_task_result(bound, agent_id, sent).outcome is Outcome.REPLAYED
             connection.commit()
             assert backuplog.query_runs(store).total == 2
+
+    def test_a_replacement_rolls_back_to_the_whole_of_what_was_there(self) -> None:
+        """Replays and replacements in a transaction that is rolled back leave the first result and its log."""
+        with self._bound() as (store, bound, connection, agent_id):
+            sent = payload(log="a" * 2_000_000)
+            backuplog.ingest_task_result(store, agent_id, sent)
+            before = store.find_run(UUID(sent["taskId"]))
+            assert backuplog.ingest_task_result(bound, agent_id, sent).outcome is Outcome.REPLAYED
+            assert backuplog.ingest_task_result(bound, agent_id, {**sent, "log": "b"}).outcome is Outcome.UPDATED
+            assert backuplog.read_log(bound, sent["taskId"]) == b"b"
+            connection.rollback()
+            assert store.find_run(UUID(sent["taskId"])) == before
+            assert backuplog.read_log(store, sent["taskId"]) == b"a" * 2_000_000
+
+    def test_an_error_inside_undoes_its_own_call_only(self) -> None:
+        """An error while a log is read leaves the caller's transaction usable, with all that was done before it."""
+        with self._bound() as (store, bound, connection, agent_id):
+            sent = payload(log="kept")
+            backuplog.ingest_task_result(bound, agent_id, sent)
+            broken = _arrive(bound, agent_id, backuplog.parse_task_result(payload(log="x" * 200)), _NOON)
+            with pytest.raises(ZeroDivisionError):
+                bound.submit([attrs.evolve(broken, log=_broken_log(broken))])
+            connection.commit()
+            assert [run.id for run in backuplog.query_runs(store).runs] == [UUID(sent["taskId"])]
+            assert backuplog.read_log(store, sent["taskId"]) == b"kept"
+            assert store.find_chunk(broken.run.id, 1, 0) is None
+
+    def test_closing_a_bound_view_leaves_the_connection_open(self) -> None:
+        """A bound view may be used as a context manager; committing is still the caller's."""
+        with self._bound() as (store, bound, connection, agent_id):
+            with bound:
+                backuplog.ingest_task_result(bound, agent_id, payload())
+            assert backuplog.query_runs(store).total == 0
+            connection.commit()
+            assert backuplog.query_runs(store).total == 1
 
     def test_a_bound_view_has_tenants_too(self) -> None:
         """Another tenant's view of a bound store is in the same transaction."""

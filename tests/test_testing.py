@@ -1,7 +1,9 @@
 """The kit finds what is broken: each of these stores breaks one promise, and the test of that promise fails."""
 
 import importlib
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,6 +168,93 @@ def resets_agents(base: Any) -> Any:
     return Broken
 
 
+def decides_outside_the_lock(base: Any) -> Any:
+    """Look at what is stored, and write only when others may have written too."""
+
+    class Broken(base):  # type: ignore[misc]
+        def submit(self, submissions: Sequence[Any]) -> Any:
+            stored = self.find_run(submissions[0].run.id)
+            time.sleep(0.01)
+            decision = backuplog.decide(stored, submissions[0])
+            if decision.write is not None:
+                self._open().runs[self.tenant_id, submissions[0].run.id] = decision.write
+            return [decision.answer]
+
+    return Broken
+
+
+def fails_readers_while_it_replaces(base: Any) -> Any:
+    """Take the old log away before the run says that there is a new one."""
+
+    class Broken(base):  # type: ignore[misc]
+        def _take(self, tables: Any, submission: Any, chunks: Any) -> Any:
+            for key in [key for key in tables.logs if key[1] == submission.run.id]:
+                removed = tables.logs.pop(key)
+                time.sleep(0.001)
+                tables.logs[key] = removed
+            return super()._take(tables, submission, chunks)
+
+    return Broken
+
+
+def gives_the_next_chunk(base: Any) -> Any:
+    """Find the first chunk that begins at an offset or after it."""
+
+    class Broken(base):  # type: ignore[misc]
+        def find_chunk(self, run_id: UUID, log_version: int, offset: int) -> Any:
+            chunks = self._open().logs.get((self.tenant_id, run_id, log_version), [])
+            return next((chunk for chunk in chunks if chunk.offset >= offset), None)
+
+    return Broken
+
+
+def counts_the_page(base: Any) -> Any:
+    """Count at most as many runs as a page shows."""
+
+    class Broken(base):  # type: ignore[misc]
+        def count_runs(self, query: backuplog.RunQuery) -> int:
+            return min(super().count_runs(query), query.limit)
+
+    return Broken
+
+
+def forgets_the_first_receipt(base: Any) -> Any:
+    """Say that a run was received when its last result was."""
+
+    class Broken(base):  # type: ignore[misc]
+        def find_run(self, run_id: UUID) -> Any:
+            stored = super().find_run(run_id)
+            return stored and attrs.evolve(stored, run=attrs.evolve(stored.run, received_at=stored.run.updated_at))
+
+    return Broken
+
+
+def rounds_times(base: Any) -> Any:
+    """Keep times to the millisecond."""
+
+    class Broken(base):  # type: ignore[misc]
+        def find_run(self, run_id: UUID) -> Any:
+            stored = super().find_run(run_id)
+            if stored is None:
+                return None
+            start = stored.run.start_time
+            start = start.replace(microsecond=start.microsecond // 1000 * 1000)
+            return attrs.evolve(stored, run=attrs.evolve(stored.run, start_time=start))
+
+    return Broken
+
+
+def writes_before_the_log(base: Any) -> Any:
+    """Write the run before its log has been read."""
+
+    class Broken(base):  # type: ignore[misc]
+        def submit(self, submissions: Sequence[Any]) -> Any:
+            base.submit(self, [attrs.evolve(submission, log=None) for submission in submissions])
+            return base.submit(self, submissions)
+
+    return Broken
+
+
 def goes_on_when_closed(base: Any) -> Any:
     """Never close."""
 
@@ -189,6 +278,14 @@ BROKEN = [
     (stores_halves, "test_a_failure_in_the_middle_stores_nothing_of_the_call"),
     (takes_any_agent, "test_an_unknown_agent_is_refused"),
     (resets_agents, "test_registering_again_keeps_what_is_known"),
+    (decides_outside_the_lock, "test_threads_that_replace_one_result_all_count"),
+    (decides_outside_the_lock, "test_fifty_identical_submissions_leave_one_run"),
+    (fails_readers_while_it_replaces, "test_replacing_and_reading_at_once_is_never_mixed"),
+    (gives_the_next_chunk, "test_a_chunk_is_found_by_any_of_its_bytes"),
+    (counts_the_page, "test_a_page_is_as_long_as_its_limit"),
+    (forgets_the_first_receipt, "test_an_active_run_is_updated"),
+    (rounds_times, "test_any_valid_result_comes_back_equal"),
+    (writes_before_the_log, "test_a_failed_replacement_leaves_what_was_stored"),
     (goes_on_when_closed, "test_a_closed_store_says_so"),
 ]
 
@@ -210,3 +307,10 @@ def test_a_third_partys_backend_is_found(dict_store: Any, tmp_path: Path, monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     with backuplog.open_store("dict://", tenant_id=uuid4()) as store:
         assert isinstance(store, dict_store)
+
+
+def test_the_kit_says_what_it_needs() -> None:
+    """Where Hypothesis is not installed, importing the kit says what to install."""
+    program = "import sys; sys.modules['hypothesis'] = None; import backuplog.testing"
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert "backuplog.testing needs hypothesis: pip install pytest hypothesis" in done.stderr

@@ -83,10 +83,11 @@ class DictStore:
         stored = tables.runs.get(key)
         decision = decide(stored, submission)
         if decision.write is not None:
-            if stored is None or decision.write.log_version != stored.log_version:
-                tables.logs.pop((*key, stored.log_version if stored else 0), None)
-                tables.logs[*key, decision.write.log_version] = chunks
+            tables.logs.setdefault((*key, decision.write.log_version), chunks)
             tables.runs[key] = decision.write
+            # Last, for readers take no lock: one that finds no chunk must find a run that says why.
+            if stored and stored.log_version != decision.write.log_version:
+                del tables.logs[*key, stored.log_version]
         return decision.answer
 
     def find_run(self, run_id: UUID) -> StoredRun | None:
