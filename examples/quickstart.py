@@ -1,7 +1,6 @@
 """Keep the results of real restic and borg runs in a SQLite file, then look at them as an operator would.
 
-Run it with ``python examples/quickstart.py [backups.db]``. Run it again: every result is
-recognised and nothing changes.
+Run it with ``python examples/quickstart.py [backups.db]``. Run it again: every result is recognised, nothing changes.
 """
 
 import json
@@ -29,7 +28,7 @@ def main(path: str = "backups.db") -> None:
             payload = {**result, "log": (RESULTS / result["log"]).read_bytes()}
             receipt = backuplog.ingest_task_result(store, index["agents"][result["agent"]], payload)
             outcomes[receipt.outcome] += 1
-        print(f"{path}: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()), "\n")
+        print(f"{path}: " + ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items()) + "\n")
 
         page = backuplog.query_runs(store)
         print(
@@ -43,10 +42,11 @@ def main(path: str = "backups.db") -> None:
             )
         print(f"  {page.total} runs\n")
 
-        failed = backuplog.query_runs(store, backuplog.RunQuery(status="failed", limit=1)).runs[0]
+        failures = backuplog.RunQuery(agent_id=index["agents"]["web-01"], status="failed", limit=1)
+        failed = backuplog.query_runs(store, failures).runs[0]
         print(f"Why {failed.task_type} failed on {hostnames[str(failed.agent_id)]} ({failed.error_message}):")
-        tail = backuplog.read_log(store, failed.id, start=-600).decode(errors="replace")
-        print("\n".join(f"  | {line}" for line in tail.splitlines()[-6:]))
+        tail = backuplog.read_log(store, failed.id, start=-1024).decode(errors="replace")
+        print("\n".join(f"  | {line}" for line in tail.splitlines()[-7:]))
 
 
 if __name__ == "__main__":
