@@ -11,7 +11,7 @@ from .delivery import Submission, arrive
 from .errors import AgentNotFound, BackuplogError, FieldError, InvalidTaskResult, StoreError, StoreUnavailable
 from .log import MAX_LOG_BYTES
 from .model import Receipt, TaskResult
-from .normalise import as_time, as_uuid
+from .normalise import as_log_cap, as_time, as_uuid
 from .store import Store
 
 # One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
@@ -43,7 +43,7 @@ def ingest_task_result(
         result: JSON as bytes or text, the mapping it decodes to, or a TaskResult.
         received_at: When it was received, with a zone; now by default.
         max_log_bytes: Of a log longer than this, in bytes, only the head and the tail are stored
-            (``log_state="truncated"``).
+            (``log_state="truncated"``). At least 4,096.
 
     Returns:
         What was done.
@@ -109,6 +109,7 @@ def _submission(
 ) -> Submission:
     agent = _argument("agent_id", as_uuid, agent_id)
     received = datetime.now(UTC) if received_at is None else _argument("received_at", as_time, received_at)
+    cap = _argument("max_log_bytes", as_log_cap, max_log_bytes)
     parsed = parse_task_result(result)
     if store.agent_exists is not None and not store.agent_exists(agent):
         raise AgentNotFound
@@ -118,7 +119,7 @@ def _submission(
         agent_id=agent,
         received_at=received,
         agent_known=store.agent_exists is not None,
-        max_log_bytes=max_log_bytes,
+        max_log_bytes=cap,
     )
 
 

@@ -32,6 +32,7 @@ STATUS_SYNONYMS: Final = {
 
 MAX_STATUSES: Final = 50
 MAX_LIMIT: Final = 1000
+MIN_LOG_CAP: Final = 4096
 MAX_ERROR_CHARACTERS: Final = 65_536
 # The longest time.Duration of Go (2^63 - 1 ns, 292 years): what restic 0.18 really prints when its clock is not set.
 MAX_DURATION_SECONDS: Final = 9_223_372_036.854775807
@@ -109,6 +110,8 @@ def as_statuses(value: str | Iterable[str] | None) -> tuple[str, ...]:
     """Give the statuses to look for, one or several, in canonical words without doubles."""
     if value is None:
         return ()
+    if not isinstance(value, Iterable):
+        raise ValueError(f"must be a status or several, not {_kind(value)}")  # noqa: TRY004 - one kind of error
     words = [value] if isinstance(value, str) else list(value)
     if len(words) > MAX_STATUSES:
         raise ValueError(f"must be at most {MAX_STATUSES} statuses, not {len(words)}")
@@ -154,6 +157,13 @@ def as_limit(value: int) -> int:
     """Give a number of runs from 1 to 1,000."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIMIT:
         raise ValueError(f"must be a whole number from 1 to {MAX_LIMIT:,}")
+    return value
+
+
+def as_log_cap(value: int) -> int:
+    """Give the length in bytes, 4,096 or more, from which on a log is cut."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < MIN_LOG_CAP:
+        raise ValueError(f"must be a whole number of bytes, {MIN_LOG_CAP:,} or more")
     return value
 
 

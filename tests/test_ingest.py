@@ -100,5 +100,10 @@ def test_bad_arguments_are_named(store: backuplog.Store, agent_id: UUID, payload
         backuplog.ingest_task_result(store, "x", payload())
     with pytest.raises(backuplog.InvalidTaskResult, match="received_at: must be an RFC 3339 time with a zone"):
         backuplog.ingest_task_result(store, agent_id, payload(), received_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    for cap in (-1, 0, 4095, "x", True):
+        with pytest.raises(backuplog.InvalidTaskResult, match=r"max_log_bytes: must be .* 4,096 or more"):
+            backuplog.ingest_task_result(store, agent_id, payload(), max_log_bytes=cap)  # type: ignore[arg-type]
+    with pytest.raises(backuplog.InvalidQuery, match="status: must be a status or several, not a number"):
+        backuplog.RunQuery(status=5)  # type: ignore[arg-type]
     with pytest.raises(backuplog.InvalidAgent, match="hostname: must be at most 253"):
         backuplog.register_agent(store, uuid4(), hostname="x" * 254)
