@@ -1,0 +1,247 @@
+"""Connections to one PostgreSQL database: a pool or the caller's own, and the one place that knows their errors."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+from psycopg.adapt import AdaptersMap, Buffer, Loader
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Format, TransactionStatus
+from psycopg.rows import TupleRow, tuple_row
+from psycopg.types.numeric import Int8BinaryDumper
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from backuplog import SchemaOutdated, StoreError, StoreUnavailable
+
+from .migrate import settle_schema
+
+_CONNECT_SECONDS: Final = 10
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+_UNAVAILABLE: Final = {
+    "08": "PostgreSQL cannot be reached: check that it runs, and the host, database, user and password of the URL",
+    "25006": "PostgreSQL is read-only, as a standby is: connect to the primary, or try again later",
+    "40": "PostgreSQL gave way to another transaction: try again",
+    "53200": "PostgreSQL is out of memory: try again later",
+    "53300": "PostgreSQL has no free connection: try again later, raise its max_connections or lower max_size",
+    "55P03": "PostgreSQL waited too long for a lock: try again later",
+    "57": "PostgreSQL stopped the statement, by a time-out or a shutdown: try again later",
+}
+_FAILED: Final = {
+    "25P02": "the caller's transaction has failed: roll it back and begin it again",
+    "42501": "this user of PostgreSQL lacks a right: grant it the schema, its tables and, to migrate, CREATE",
+    "53100": "PostgreSQL cannot write: free space on its disk",
+    "57P04": "the database was dropped while it was used: open the store of another",
+    "XX001": "the database is damaged: restore it from a backup",
+    "XX002": "an index of the database is damaged: rebuild it with REINDEX",
+}
+_OUTDATED: Final = ("3F000", "42P01", "42703")
+
+
+def open_pool(
+    url: str,
+    *,
+    schema: str,
+    migrate: bool,
+    rls: bool,
+    min_size: int,
+    max_size: int,
+    pool_timeout: float,
+    statement_timeout: float | None,
+) -> "PooledConnections":
+    """Settle the schema on a first connection, which says at once what is wrong, and open the store's own pool."""
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # The driver's message repeats the URL, password and all.
+        raise StoreError("the URL is malformed: write postgresql://user:password@host:5432/database") from None
+    options: dict[str, Any] = {"autocommit": True, "prepare_threshold": None, "client_encoding": "utf8"}
+    options |= {"connect_timeout": given.get("connect_timeout", _CONNECT_SECONDS)}
+    options |= {"fallback_application_name": "backuplog"}
+    if statement_timeout is not None:
+        options["options"] = f"{given.get('options', '')} -c statement_timeout={round(statement_timeout * 1000)}"
+    with translated():
+        with psycopg.connect(url, **options) as connection, Cursor(connection) as cursor:
+            row_security = settle_schema(cursor, schema, migrate=migrate, rls=rls)
+        pool = ConnectionPool(
+            url, kwargs=options, min_size=min_size, max_size=max_size, timeout=pool_timeout, name="backuplog", open=True
+        )
+    return PooledConnections(pool, owned=True, row_security=row_security)
+
+
+def use_pool(pool: ConnectionPool[Any], *, schema: str, migrate: bool, rls: bool) -> "PooledConnections":
+    """Settle the schema on a connection of the caller's pool, and use the pool."""
+    if not isinstance(pool, ConnectionPool):
+        raise StoreError(f"give a URL or a psycopg_pool.ConnectionPool, not a {type(pool).__name__}")
+    connections = PooledConnections(pool, owned=False, row_security=False)
+    with connections.connection() as connection, Cursor(connection) as cursor:
+        connections.row_security = settle_schema(cursor, schema, migrate=migrate, rls=rls)
+    return connections
+
+
+class _MomentLoader(Loader):
+    """Load a time as UTC, whatever the session's time zone is and whatever Python can say of that zone then."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> datetime:
+        return _EPOCH + timedelta(0, 0, int.from_bytes(data, "big", signed=True))
+
+
+_adapters: Final = AdaptersMap(psycopg.adapters)
+_adapters.register_loader("timestamptz", _MomentLoader)
+# One type for all integers, so that a statement is prepared once and not for each size of its numbers.
+_adapters.register_dumper(int, Int8BinaryDumper)
+
+
+class Cursor(psycopg.Cursor[TupleRow]):
+    """A cursor that gives tuples of our types, whatever row factory and adapters the caller's connection has."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        """Take the connection."""
+        super().__init__(connection, row_factory=tuple_row)
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        """The types."""
+        return _adapters
+
+
+class PooledConnections:
+    """A pool's connections, shared by all views and threads of a store."""
+
+    def __init__(self, pool: ConnectionPool[Any], *, owned: bool, row_security: bool) -> None:
+        """Take the pool; ``owned`` says whether ``close`` closes it."""
+        self._pool = pool
+        self._owned = owned
+        self._closed = False
+        self._process = os.getpid()
+        self.row_security = row_security
+
+    @contextmanager
+    def statement(self, tenant_id: UUID) -> Generator[Cursor]:
+        """Give a cursor for one statement, which is a transaction by itself."""
+        if self.row_security:
+            with self.transaction(tenant_id) as cursor:
+                yield cursor
+        else:
+            with self.connection() as connection, Cursor(connection) as cursor:
+                yield cursor
+
+    @contextmanager
+    def transaction(self, tenant_id: UUID) -> Generator[Cursor]:
+        """Give a cursor in a transaction."""
+        with self.connection() as connection, connection.transaction(), Cursor(connection) as cursor:
+            if self.row_security:
+                _name_tenant(cursor, tenant_id)
+            yield cursor
+
+    def close(self) -> None:
+        """Close the pool, unless it is the caller's."""
+        self._closed = True
+        if self._owned and os.getpid() == self._process:
+            self._pool.close()
+
+    @contextmanager
+    def connection(self) -> Generator[psycopg.Connection[Any]]:
+        """Give a connection in autocommit mode, whichever mode those of the pool are in."""
+        self._require_open()
+        with translated():
+            connection = self._pool.getconn()
+            try:
+                autocommit = connection.autocommit
+                connection.autocommit = True
+                yield connection
+                connection.autocommit = autocommit
+            except BaseException:
+                if connection.info.transaction_status == TransactionStatus.IDLE:
+                    connection.autocommit = autocommit
+                else:
+                    connection.close()
+                raise
+            finally:
+                lost = connection.closed
+                self._pool.putconn(connection)
+                if lost:  # The others were probably lost with it: let nobody else find out one by one.
+                    with suppress(PoolClosed):
+                        self._pool.check()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed: open it again")
+        if os.getpid() != self._process:
+            raise StoreError("the store was opened before this process was forked: open it after the fork")
+
+
+class CallersConnection:
+    """The caller's own connection, inside the caller's own transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Any], *, row_security: bool) -> None:
+        """Take the connection; nothing is done with it yet."""
+        if not isinstance(connection, psycopg.Connection):
+            raise StoreError(
+                f"a PostgreSQL store can be bound to a psycopg.Connection, not to a {type(connection).__name__}"
+            )
+        self._connection = connection
+        self.row_security = row_security
+
+    @contextmanager
+    def transaction(self, tenant_id: UUID) -> Generator[Cursor]:
+        """Give a cursor in a savepoint; where no transaction is open, open the caller's as psycopg itself would."""
+        connection = self._connection
+        if connection.closed:
+            raise StoreError("the caller's connection is closed: bind the store to an open one")
+        if connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE:
+            raise StoreError("the caller's connection has no open transaction: use it in connection.transaction()")
+        with translated(), Cursor(connection) as cursor:
+            cursor.execute("SAVEPOINT backuplog")
+            try:
+                if self.row_security:
+                    _name_tenant(cursor, tenant_id)
+                yield cursor
+            except BaseException:
+                if not connection.closed:
+                    cursor.execute("ROLLBACK TO SAVEPOINT backuplog")
+                    cursor.execute("RELEASE SAVEPOINT backuplog")
+                raise
+            cursor.execute("RELEASE SAVEPOINT backuplog")
+
+    # A failed read ends a transaction of PostgreSQL just as a failed write does.
+    statement = transaction
+
+    def close(self) -> None:
+        """Leave the caller's connection as it is."""
+
+
+def _name_tenant(cursor: Cursor, tenant_id: UUID) -> None:
+    cursor.execute("SELECT set_config('backuplog.tenant_id', %s, true)", [str(tenant_id)])
+
+
+@contextmanager
+def translated() -> Generator[None]:
+    """Turn every error of the driver into ours: what is wrong, what to do; never a statement, a value or a URL."""
+    try:
+        yield
+    except PoolClosed as error:
+        raise StoreError("the pool of the store is closed: open another") from error
+    except PoolTimeout as error:
+        raise StoreUnavailable(
+            "no connection became free in time: see whether PostgreSQL runs, or raise max_size"
+        ) from error
+    except psycopg.Error as error:
+        # A connection that fails or is lost has no SQLSTATE; neither has a pool that has none to give.
+        state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
+        if state in _OUTDATED:
+            raise SchemaOutdated(
+                "PostgreSQL lacks tables or columns of backuplog: open the store once with migrate=True"
+            ) from error
+        if state in _FAILED:
+            raise StoreError(_FAILED[state]) from error
+        advice = _UNAVAILABLE.get(state) or _UNAVAILABLE.get(state[:2])
+        if advice:
+            raise StoreUnavailable(advice) from error
+        raise StoreError(f"PostgreSQL failed ({state or type(error).__name__})") from error

@@ -1,0 +1,91 @@
+"""The schema and how it came to be: numbered files, each applied once. A released file is never changed."""
+
+from importlib import resources
+from typing import Final
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from backuplog import SchemaOutdated, StoreError
+
+Cursor = psycopg.Cursor[TupleRow]
+
+
+_FOLDER: Final = resources.files("backuplog_postgres") / "schema"
+MIGRATION_NAMES: Final = sorted(file.name.removesuffix(".sql") for file in _FOLDER.iterdir() if file.name[:1].isdigit())
+"""Every migration that this version knows, in order; a schema with another was written by a newer one."""
+
+
+def settle_schema(cursor: Cursor, schema: str, *, migrate: bool, rls: bool) -> bool:
+    """Bring a schema up to date, or make sure that it is.
+
+    Args:
+        cursor: A cursor of a connection in autocommit mode.
+        schema: Its name, as SQL.
+        migrate: Whether to make and change anything.
+        rls: Whether row-level security is wanted.
+
+    Returns:
+        Whether row-level security is on.
+
+    Raises:
+        SchemaOutdated: It is behind and ``migrate`` is False, or a newer version wrote it.
+        StoreError: The database cannot hold it.
+    """
+    encoding = cursor.execute("SELECT current_setting('server_encoding')").fetchone()
+    if encoding != ("UTF8",):
+        raise StoreError("the database does not hold UTF-8: create one with ENCODING 'UTF8'")
+    pending, row_security = _state(cursor, schema)
+    if not pending and (row_security or not rls):
+        return row_security
+    if not migrate:
+        raise SchemaOutdated(f"the schema {schema} is behind: open it once with migrate=True")
+    with cursor.connection.transaction():
+        # Others that start at the same time wait here, then find nothing to do. Of a slow migration nothing is lost
+        # to a time-out that is meant for queries.
+        cursor.execute("SET LOCAL statement_timeout = 0")
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('backuplog ' || %s, 0))", [schema])
+        pending, row_security = _state(cursor, schema)
+        if pending == MIGRATION_NAMES:
+            _create_schema(cursor, schema)
+        for name in pending:
+            _apply(cursor, schema, name)
+            cursor.execute(f"INSERT INTO {schema}.migrations (name) VALUES (%s)".encode(), [name])
+        if rls and not row_security:
+            _apply(cursor, schema, "row_level_security")
+    return row_security or rls
+
+
+def _state(cursor: Cursor, schema: str) -> tuple[list[str], bool]:
+    """Find which migrations are to be applied yet, and whether row-level security is on."""
+    row = cursor.execute(
+        "SELECT to_regclass(%s || '.migrations') IS NOT NULL, "
+        "(SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass(%s || '.backup_runs'))",
+        [schema, schema],
+    ).fetchone()
+    exists, row_security = row or (False, None)
+    if not exists:
+        return MIGRATION_NAMES, False
+    names = {str(name) for (name,) in cursor.execute(f"SELECT name FROM {schema}.migrations".encode())}
+    newer = names.difference(MIGRATION_NAMES)
+    if newer:
+        raise SchemaOutdated(
+            f"the schema {schema} was written by a newer version of backuplog ({', '.join(sorted(newer))}): "
+            "install that version or a later one"
+        )
+    return [name for name in MIGRATION_NAMES if name not in names], bool(row_security)
+
+
+def _create_schema(cursor: Cursor, schema: str) -> None:
+    # IF NOT EXISTS alone asks for the right to create schemas even where there is nothing to create.
+    if cursor.execute("SELECT to_regnamespace(%s) IS NULL", [schema]).fetchone() == (True,):
+        cursor.execute(f"CREATE SCHEMA {schema}".encode())
+    cursor.execute(
+        f"CREATE TABLE {schema}.migrations "
+        "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())".encode()
+    )
+
+
+def _apply(cursor: Cursor, schema: str, name: str) -> None:
+    statements = (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+    cursor.execute(statements.replace("{schema}", schema).encode())

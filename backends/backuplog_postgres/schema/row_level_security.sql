@@ -1,0 +1,12 @@
+-- What rls=True adds, after the numbered files: a statement sees and writes the rows of the tenant that its own
+-- transaction names, and fails where it names none. FORCE holds the owner of the tables to it too.
+ALTER TABLE {schema}.agents ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE {schema}.backup_runs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE {schema}.backup_run_logs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant ON {schema}.agents
+USING (tenant_id = (SELECT current_setting('backuplog.tenant_id')::uuid));
+CREATE POLICY tenant ON {schema}.backup_runs
+USING (tenant_id = (SELECT current_setting('backuplog.tenant_id')::uuid));
+CREATE POLICY tenant ON {schema}.backup_run_logs
+USING (tenant_id = (SELECT current_setting('backuplog.tenant_id')::uuid));
