@@ -59,7 +59,7 @@ def open_pool(
     except psycopg.ProgrammingError:
         # The driver's message repeats the URL, password and all.
         raise StoreError("the URL is malformed: write postgresql://user:password@host:5432/database") from None
-    options: dict[str, Any] = {"autocommit": True, "prepare_threshold": None, "client_encoding": "utf8"}
+    options: dict[str, Any] = {"autocommit": True, "client_encoding": "utf8"}
     options |= {"connect_timeout": given.get("connect_timeout", _CONNECT_SECONDS)}
     options |= {"fallback_application_name": "backuplog"}
     if statement_timeout is not None:
@@ -152,21 +152,19 @@ class PooledConnections:
         self._require_open()
         with translated():
             connection = self._pool.getconn()
+            changed = not connection.autocommit
             try:
-                autocommit = connection.autocommit
-                connection.autocommit = True
+                if changed:
+                    connection.autocommit = True
                 yield connection
-                connection.autocommit = autocommit
-            except BaseException:
-                if connection.info.transaction_status == TransactionStatus.IDLE:
-                    connection.autocommit = autocommit
-                else:
-                    connection.close()
-                raise
             finally:
+                if connection.info.transaction_status != TransactionStatus.IDLE:
+                    connection.close()
+                elif changed:
+                    connection.autocommit = False
                 lost = connection.closed
                 self._pool.putconn(connection)
-                if lost:  # The others were probably lost with it: let nobody else find out one by one.
+                if lost:  # The others were probably lost with it: let nobody else find that out one by one.
                     with suppress(PoolClosed):
                         self._pool.check()
 

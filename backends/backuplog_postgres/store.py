@@ -332,14 +332,11 @@ class PostgresStore:
     """
 
     def _insert_chunks(self, cursor: Cursor, written: Iterable[tuple[StoredRun, Iterator[Chunk]]]) -> None:
-        cursor.executemany(  # takes one chunk at a time from the logs, so that a long one is never held encoded
-            _in_schema(self._INSERT_CHUNK, self._schema),
-            (
-                (self._tenant_id, stored.run.id, stored.log_version, *_chunk_row(chunk))
-                for stored, chunks in written
-                for chunk in chunks
-            ),
-        )
+        with cursor.connection.pipeline():
+            for stored, chunks in written:
+                for chunk in chunks:  # one at a time, so that a long log is never held encoded
+                    key = self._tenant_id, stored.run.id, stored.log_version
+                    self._execute(cursor, self._INSERT_CHUNK, (*key, *_chunk_row(chunk)))
 
     _FIND_RUN: Final = f"SELECT {_STORED_COLUMNS} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = %b"  # noqa: S608
 
