@@ -37,8 +37,9 @@ from .model import (
     RunQuery,
     TaskResult,
 )
+from .open import open_store
 from .query import get_run, iter_log, query_runs, read_log
-from .store import Store, open_store
+from .store import Store
 
 __all__ = [
     "CHUNK_BYTES",

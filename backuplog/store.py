@@ -1,4 +1,4 @@
-"""The contract between backuplog and a database, and the door to it.
+"""The contract between backuplog and a database.
 
 A backend supplies the primitives below and nothing more: what a result does to a stored one, how a log is cut and
 what a query means are decided above it, by pure functions. ``backuplog.testing.StoreContract`` holds a backend to
@@ -7,17 +7,14 @@ every sentence of this file.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import UUID
 
 from .delivery import StoredRun, Submission
-from .errors import AgentNotFound, BackendNotFound, RunConflict
+from .errors import AgentNotFound, RunConflict
 from .log import Chunk
-from .model import DEFAULT_TENANT, Agent, BackupRun, Receipt, RunQuery
-
-ENTRY_POINT_GROUP = "backuplog.backends"
+from .model import Agent, BackupRun, Receipt, RunQuery
 
 
 class Store(Protocol):
@@ -122,60 +119,3 @@ class Store(Protocol):
     ) -> None:
         """Close it."""
         ...
-
-
-def open_store(
-    url: str,
-    *,
-    tenant_id: UUID = DEFAULT_TENANT,
-    agent_exists: Callable[[UUID], bool] | None = None,
-    migrate: bool = True,
-    **options: Any,
-) -> Store:
-    """Open the store at a URL, with whichever installed backend serves its scheme.
-
-    Args:
-        url: ``sqlite://`` (in memory), ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or what other installed
-            backends serve.
-        tenant_id: Whose runs to see. ``Store.for_tenant`` gives the views of others.
-        agent_exists: Whether an agent exists, for an integrator with an agent table of their own; ``register_agent``
-            is then not needed. It is called with the agent's id outside of any transaction of the store.
-        migrate: Whether to bring the database's schema up to date first. Any number of processes may do so at once.
-        options: What the backend takes besides; its documentation names them.
-
-    Returns:
-        The store, a context manager.
-
-    Raises:
-        BackendNotFound: No backend, or more than one, serves the scheme, or what the backend needs is not installed.
-        SchemaOutdated: ``migrate`` is False and the schema is behind, or a newer version wrote the database.
-        StoreError: The database cannot be opened; the message says why and what to do.
-    """
-    factory = _backend(url).load
-    try:
-        opens = factory()
-    except ModuleNotFoundError as error:
-        extra = _backend(url).module.removeprefix("backuplog_")
-        raise BackendNotFound(
-            f"{error.name} is not installed, which this backend needs: pip install 'backuplog[{extra}]'"
-        ) from error
-    store: Store = opens(url, tenant_id=tenant_id, agent_exists=agent_exists, migrate=migrate, **options)
-    return store
-
-
-def _backend(url: str) -> EntryPoint:
-    # A URL can hold a password, so that only its scheme is ever repeated.
-    scheme, separator, _ = url.partition("://")
-    if not separator:
-        raise BackendNotFound("a store is opened by a URL with a scheme, such as sqlite:///backups.db")
-    found = list(entry_points(group=ENTRY_POINT_GROUP, name=scheme))
-    owners = sorted({point.dist.name if point.dist else point.value for point in found})
-    if len(owners) > 1:
-        raise BackendNotFound(f"{' and '.join(owners)} both serve {scheme}:// URLs: uninstall one of them")
-    if not found:
-        installed = ", ".join(sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})) or "none"
-        raise BackendNotFound(
-            f"no installed backend serves {scheme}:// URLs (installed: {installed}): install the one that does, "
-            "for example with pip install 'backuplog[sqlite]'"
-        )
-    return found[0]

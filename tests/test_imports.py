@@ -10,7 +10,20 @@ import pytest
 import backuplog
 
 ROOT = Path(__file__).parent.parent
-ORDER = ["errors", "normalise", "model", "convert", "log", "delivery", "store", "agent", "ingest", "query"]
+ORDER = [
+    "errors",
+    "normalise",
+    "model",
+    "convert",
+    "log",
+    "delivery",
+    "store",
+    "retry",
+    "open",
+    "agent",
+    "ingest",
+    "query",
+]
 
 
 def imports(path: Path) -> list[tuple[int, str, list[str]]]:
@@ -43,13 +56,13 @@ def test_a_backend_knows_public_names_only(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ORDER)
 def test_the_core_imports_downwards(name: str) -> None:
-    """A module of the core imports only those before it, attrs, cattrs, zstd and the standard library."""
+    """A module of the core imports only those before it, attrs, cattrs, stamina, zstd and the standard library."""
     for level, module, names in imports(ROOT / "backuplog" / f"{name}.py"):
         if level == 1:
             assert set([module] if module else names) <= set(ORDER[: ORDER.index(name)])
         else:
             top = module.partition(".")[0]
-            assert top in {"attrs", "cattrs", "backports", "compression"} or top in sys.stdlib_module_names
+            assert top in {"attrs", "cattrs", "backports", "compression", "stamina"} or top in sys.stdlib_module_names
 
 
 def test_what_is_exported_exists_and_is_sorted() -> None:

@@ -306,7 +306,7 @@ def test_a_third_partys_backend_is_found(dict_store: Any, tmp_path: Path, monkey
     (metadata / "entry_points.txt").write_text("[backuplog.backends]\ndict = backuplog_dict:open_store\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with backuplog.open_store("dict://", tenant_id=uuid4()) as store:
-        assert isinstance(store, dict_store)
+        assert repr(store).startswith(dict_store.__name__)
 
 
 def test_the_kit_says_what_it_needs() -> None:

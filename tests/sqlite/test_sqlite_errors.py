@@ -59,7 +59,7 @@ def test_an_unknown_synchronous_is_refused() -> None:
 
 def limit_pages(store: backuplog.Store, *, beyond: int) -> None:
     """Let the database grow by so many pages and no more, as on a disk that is nearly full."""
-    with vars(store)["_connections"].writing() as cursor:
+    with vars(vars(store)["_store"])["_connections"].writing() as cursor:
         pages = cursor.execute("PRAGMA page_count").fetchone()[0]
         cursor.execute(f"PRAGMA max_page_count = {pages + beyond}")
 
@@ -187,7 +187,7 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 def test_a_busy_database_is_unavailable(tmp_path: Path, payload: Payload) -> None:
     """Another process that holds the lock for longer than the time-out makes the store unavailable, for now."""
     path = tmp_path / "backups.db"
-    with backuplog.open_store(url_of(path), busy_timeout=0.05) as store:
+    with backuplog.open_store(url_of(path), busy_timeout=0.05, retry_timeout=0) as store:
         agent_id = backuplog.register_agent(store, uuid4()).id
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

@@ -86,7 +86,7 @@ def test_what_is_acknowledged_is_synchronous_full_in_wal(tmp_path: Path) -> None
     """The settings that durability rests on are those of the design."""
     path = tmp_path / "backups.db"
     with backuplog.open_store(f"sqlite:///{path}") as store:
-        connections = vars(store)["_connections"]
+        connections = vars(vars(store)["_store"])["_connections"]
         with connections.writing() as cursor:
             settings = {
                 name: cursor.execute(f"PRAGMA {name}").fetchone()[0]
