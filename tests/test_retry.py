@@ -51,7 +51,7 @@ def faulty(store: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
 VERBS: list[Callable[[Any, UUID, dict[str, Any]], object]] = [
     lambda store, agent_id, _: backuplog.register_agent(store, agent_id),
     lambda store, agent_id, _: backuplog.get_agent(store, agent_id),
-    lambda store, agent_id, sent: backuplog.ingest_task_result(store, agent_id, sent),
+    backuplog.ingest_task_result,
     lambda store, agent_id, sent: backuplog.ingest_task_results(store, [(agent_id, sent)]),
     lambda store, agent_id, _: backuplog.query_runs(store, backuplog.RunQuery(agent_id=agent_id)),
     lambda store, _, sent: backuplog.get_run(store, sent["taskId"]),
