@@ -1,0 +1,299 @@
+"""Connections of every kind: own and shared pools, the caller's, with any settings."""
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg.adapt import Loader
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, NullConnectionPool
+
+import backuplog
+import backuplog_postgres
+
+Payload = Callable[..., dict[str, Any]]
+
+
+def use(store: backuplog.Store, payload: Payload) -> None:
+    """Do a little of everything."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    sent = payload(log=b"a" * 2_500_000, startTime="2026-11-24T02:00:00.000001+05:00")
+    assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "created"
+    assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "replayed"
+    assert backuplog.ingest_task_result(store, agent_id, {**sent, "log": "b"}).outcome == "updated"
+    batch = [payload(log="c") for _ in range(3)]
+    answers = backuplog.ingest_task_results(store, [(agent_id, one) for one in (*batch, batch[0], sent)])
+    outcomes = [answer.outcome for answer in answers if isinstance(answer, backuplog.Receipt)]
+    assert outcomes == ["created", "created", "created", "replayed", "stale"]
+    page = backuplog.query_runs(store, backuplog.RunQuery(agent_id=agent_id, status=("success", "failed")))
+    assert page.total == len(page.runs) == 4
+    run = backuplog.get_run(store, sent["taskId"])
+    assert run.start_time == datetime(2026, 11, 23, 21, 0, 0, 1, tzinfo=UTC)
+    assert run.start_time.utcoffset() == timedelta(0)
+    assert backuplog.read_log(store, sent["taskId"]) == b"b"
+
+
+@pytest.mark.parametrize("kind", [ConnectionPool, NullConnectionPool])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"autocommit": True},
+        {"row_factory": dict_row},
+        {"prepare_threshold": None},
+        {"options": "-c TimeZone=America/St_Johns -c DateStyle=SQL,DMY -c IntervalStyle=sql_standard"},
+        {"options": "-c default_transaction_isolation=serializable"},
+    ],
+    ids=str,
+)
+def test_an_integrators_pool_serves(url: str, payload: Payload, kind: Any, settings: dict[str, Any]) -> None:
+    """A pool of the caller's own serves whatever its settings are, gets them back, and stays open."""
+    size = {"max_size": 3} if kind is NullConnectionPool else {"min_size": 1, "max_size": 3}
+    with kind(url, kwargs=settings, open=True, **size) as pool:
+        with backuplog_postgres.open_store(pool) as store:
+            use(store, payload)
+        with pool.connection() as connection:
+            assert connection.autocommit == settings.get("autocommit", False)
+            assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+
+
+def test_a_closed_pool_says_so(url: str) -> None:
+    """A store on a pool that its owner closed says so."""
+    pool = ConnectionPool(url, min_size=1, open=True)
+    store = backuplog_postgres.open_store(pool)
+    pool.close()
+    with pytest.raises(backuplog.StoreError, match="the pool of the store is closed"):
+        backuplog.query_runs(store)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/St_Johns", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("year", [2, 9999])
+def test_any_time_is_read_in_any_time_zone(url: str, payload: Payload, zone: str, year: int) -> None:
+    """Times near the ends of the calendar come back in UTC, to the microsecond, whatever the session's zone is."""
+    start = datetime(year, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    with ConnectionPool(url, kwargs={"options": f"-c TimeZone={zone}"}, min_size=1, open=True) as pool:
+        store = backuplog_postgres.open_store(pool)
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        sent = payload(startTime=start.isoformat(), endTime=start.isoformat())
+        backuplog.ingest_task_result(store, agent_id, sent)
+        run = backuplog.query_runs(store, backuplog.RunQuery(since=start, agent_id=agent_id)).runs[0]
+        assert (run.start_time, run.end_time, run.start_time.tzinfo) == (start, start, UTC)
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+def test_prepared_statements_can_be_turned_off(url: str, payload: Payload, *, prepare: bool) -> None:
+    """With ``prepare=False`` no statement is prepared, as some proxies need it; else those of the hot path are."""
+    with (
+        ConnectionPool(url, min_size=1, max_size=1, open=True) as pool,
+        backuplog_postgres.open_store(pool, prepare=prepare) as store,
+    ):
+        for _ in range(7):
+            use(store, payload)
+        with pool.connection() as connection:
+            row = connection.execute("SELECT count(*) FROM pg_prepared_statements", prepare=False).fetchone()
+        assert row is not None
+        assert (row[0] > 0) == prepare
+
+
+def test_a_hot_statement_is_prepared_once(url: str, payload: Payload) -> None:
+    """Results of all sizes, with and without what is optional, share few prepared statements."""
+    with (
+        ConnectionPool(url, min_size=1, max_size=1, open=True) as pool,
+        backuplog_postgres.open_store(pool) as store,
+    ):
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        for size in (1, 200, 40_000, 1_000_000):
+            backuplog.ingest_task_result(store, agent_id, payload(log="x" * size))
+        with pool.connection() as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%INSERT INTO%backup_run_logs%'"
+            ).fetchone()
+        assert row == (1,)
+
+
+def test_no_session_state_is_left(url: str, payload: Payload) -> None:
+    """A session's settings and temporary tables are after the work what they were before, as a proxy needs it."""
+    settings = "SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY name"
+    with (
+        ConnectionPool(url, min_size=1, max_size=1, open=True) as pool,
+        backuplog_postgres.open_store(pool, rls=True) as store,
+    ):
+        with pool.connection() as connection:
+            before = connection.execute(settings).fetchall()
+        use(store, payload)
+        with pool.connection() as connection:
+            assert connection.execute(settings).fetchall() == before
+            row = connection.execute(
+                "SELECT count(*) FROM pg_class WHERE relpersistence = 't'"
+                " UNION ALL SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            ).fetchall()
+            assert row == [(0,), (0,)]
+
+
+def test_the_search_path_is_not_relied_on(url: str, payload: Payload) -> None:
+    """Tables of the same names elsewhere in the search path are not taken for ours."""
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE SCHEMA trap; CREATE TABLE trap.backup_runs (); CREATE TABLE trap.agents ()")
+    try:
+        with ConnectionPool(url, kwargs={"options": "-c search_path=trap"}, min_size=1, open=True) as pool:
+            use(backuplog_postgres.open_store(pool), payload)
+    finally:
+        with psycopg.connect(url) as connection:
+            connection.execute("DROP SCHEMA trap CASCADE")
+
+
+def test_a_statement_may_take_so_long(url: str) -> None:
+    """``statement_timeout`` is set beside what the URL sets itself."""
+    given = f"{url}&options=-c%20work_mem%3D8MB"
+    with backuplog.open_store(given, statement_timeout=1.5) as store:
+        connections = vars(vars(store)["_store"])["_connections"]
+        with connections.statement(store.tenant_id) as cursor:
+            shown = cursor.execute(
+                "SELECT current_setting('statement_timeout'), current_setting('work_mem')"
+            ).fetchone()
+    assert shown == ("1500ms", "8MB")
+
+
+class _Nonsense(Loader):
+    """What a caller may have registered for a type of ours."""
+
+    def load(self, data: Any) -> str:
+        """Give something else."""
+        return f"nonsense {len(data)}"
+
+
+def test_the_callers_connection_keeps_its_ways(store: backuplog.Store, url: str, payload: Payload) -> None:
+    """Row factory, adapters and time zone of the caller's connection are neither used nor changed."""
+    agent_id = backuplog.register_agent(store, uuid4(), hostname="db-01").id
+    with closing(psycopg.connect(url, row_factory=dict_row)) as connection:
+        for name in ("uuid", "timestamptz", "text", "bytea"):
+            connection.adapters.register_loader(name, _Nonsense)
+        connection.execute("SET TIME ZONE 'America/St_Johns'")
+        bound = store.bound_to(connection)
+        assert backuplog.get_agent(bound, agent_id) == backuplog.get_agent(store, agent_id)
+        sent = payload(log="log")
+        backuplog.ingest_task_result(bound, agent_id, sent)
+        run = backuplog.get_run(bound, sent["taskId"])
+        assert connection.execute("SELECT 1 AS one, 'x' AS two").fetchone() == {"one": 1, "two": "nonsense 1"}
+        connection.commit()
+    assert backuplog.get_run(store, sent["taskId"]) == run
+
+
+def test_an_autocommit_connection_needs_a_transaction(store: backuplog.Store, url: str, payload: Payload) -> None:
+    """Without an open transaction a connection in autocommit mode is refused; with one it serves."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        bound = store.bound_to(connection)
+        with pytest.raises(backuplog.StoreError, match="no open transaction"):
+            backuplog.ingest_task_result(bound, agent_id, payload())
+        with connection.transaction(force_rollback=True):
+            assert backuplog.ingest_task_result(bound, agent_id, payload()).outcome == "created"
+        assert backuplog.query_runs(store).total == 0
+        with connection.transaction(), connection.transaction():  # also in a savepoint of the caller's
+            backuplog.ingest_task_result(bound, agent_id, payload())
+        assert backuplog.query_runs(store).total == 1
+
+
+def test_a_failed_or_closed_transaction_of_the_callers_says_so(store: backuplog.Store, url: str) -> None:
+    """What the caller has to do first is said, and nothing is hidden by doing it."""
+    connection = psycopg.connect(url)
+    bound = store.bound_to(connection)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        connection.execute("SELECT FROM no_such_table")
+    with pytest.raises(backuplog.StoreError, match="roll it back and begin it again"):
+        backuplog.query_runs(bound)
+    connection.rollback()
+    assert backuplog.query_runs(bound).total == 0
+    connection.close()
+    with pytest.raises(backuplog.StoreError, match="connection is closed"):
+        backuplog.query_runs(bound)
+
+
+def test_a_failed_read_leaves_the_callers_transaction(store: backuplog.Store, url: str, payload: Payload) -> None:
+    """A read that is cut short undoes itself only: what the caller did before is committed."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    with psycopg.connect(url) as connection, psycopg.connect(url) as other:
+        bound = store.bound_to(connection)
+        backuplog.ingest_task_result(bound, agent_id, payload())
+        connection.execute("SET LOCAL lock_timeout = '50ms'")
+        other.execute("LOCK TABLE backuplog.backup_run_logs")
+        with pytest.raises(backuplog.StoreUnavailable, match="lock"):
+            bound.find_chunk(agent_id, 1, 0)
+        other.rollback()
+        connection.commit()
+    assert backuplog.query_runs(store).total == 1
+
+
+@pytest.mark.parametrize("level", [psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE])
+def test_a_snapshot_that_is_too_old_is_unavailable(
+    store: backuplog.Store, url: str, payload: Payload, level: psycopg.IsolationLevel
+) -> None:
+    """In a transaction that cannot see what was committed since it began, nothing is decided from what it sees."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    old, new = payload(log="old"), payload(log="new")
+    backuplog.ingest_task_result(store, agent_id, old)
+    for sent in (old, new):
+        with psycopg.connect(url) as connection:
+            connection.isolation_level = level
+            bound = store.bound_to(connection)
+            backuplog.get_agent(bound, agent_id)
+            backuplog.ingest_task_result(store, agent_id, {**sent, "log": "meanwhile"})
+            with pytest.raises(backuplog.StoreUnavailable, match="gave way"):
+                backuplog.ingest_task_result(bound, agent_id, {**sent, "log": "late"})
+            connection.rollback()
+            assert backuplog.ingest_task_result(bound, agent_id, {**sent, "log": "late"}).outcome == "updated"
+
+
+def test_a_run_that_another_transaction_inserts_is_waited_for(
+    store: backuplog.Store, url: str, payload: Payload
+) -> None:
+    """A result whose run is inserted but not committed elsewhere is decided when that has ended, either way."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    for ends, outcome in (("commit", "updated"), ("rollback", "created")):
+        sent = payload(log=b"a" * 3_000_000)
+        answers: list[Any] = []
+        with psycopg.connect(url) as connection:
+            backuplog.ingest_task_result(store.bound_to(connection), agent_id, sent)
+            works = [
+                lambda sent=sent: backuplog.ingest_task_result(store, agent_id, {**sent, "log": b"b" * 2_000_000}),
+                lambda sent=sent: backuplog.ingest_task_result(store, agent_id, {**sent, "log": b"b" * 2_000_000}),
+            ]
+            threads = [threading.Thread(target=lambda work=work: answers.append(work())) for work in works]
+            for thread in threads:
+                thread.start()
+            threads[0].join(0.2)
+            assert answers == []
+            getattr(connection, ends)()
+            for thread in threads:
+                thread.join()
+        assert sorted(answer.outcome for answer in answers) == sorted([outcome, "replayed"])
+        assert backuplog.read_log(store, sent["taskId"]) == b"b" * 2_000_000
+
+
+def test_two_batches_in_opposite_order_do_not_deadlock(url: str, payload: Payload) -> None:
+    """Batches of the same results in opposite order, first and replaced, all count; nobody gives way."""
+    with backuplog.open_store(url, retry_timeout=0) as store:
+        agent_id: UUID = backuplog.register_agent(store, uuid4()).id
+        for _ in range(10):
+            sent = [payload(log="log") for _ in range(40)]
+            answers: list[Any] = []
+
+            def work(results: list[dict[str, Any]], text: str, answers: list[Any] = answers) -> None:
+                changed = [(agent_id, {**result, "log": text}) for result in results]
+                answers.extend(backuplog.ingest_task_results(store, changed))
+
+            threads = [
+                threading.Thread(target=work, args=(sent[::step], f"{number}"))
+                for number, step in enumerate((1, -1, 1, -1))
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert all(isinstance(answer, backuplog.Receipt) for answer in answers)
+            assert sorted(answer.outcome for answer in answers) == ["created"] * 40 + ["updated"] * 120
