@@ -1,6 +1,6 @@
 """Many agents that send everything twice, late and out of order, all at once; then the store against a plain model.
 
-``python tests/soak.py URL [AGENTS [RESULTS]]`` runs it at full scale on any store: 100 agents, 50 results of 64 KiB each.
+``python tests/soak.py URL [AGENTS [RESULTS]]`` runs it at full scale on any store: 100 agents, 50 results of 64 KiB.
 """
 
 import random
@@ -34,9 +34,9 @@ def results_of(generator: random.Random, size: int) -> tuple[backuplog.TaskResul
     task, policy = uuid4(), UUID(int=generator.randrange(5))
     begun = NOON + timedelta(minutes=generator.randrange(10_000))
     common: dict[str, Any] = {"task_id": task, "policy_id": policy, "task_type": "backup", "start_time": begun}
-    sent = [backuplog.TaskResult(**common, status="running", duration_seconds=0, log=b"begun")]
-    for version in range(generator.randint(1, VERSIONS)):
-        sent.append(
+    sent = [
+        backuplog.TaskResult(**common, status="running", duration_seconds=0, log=b"begun"),
+        *(
             backuplog.TaskResult(
                 **common,
                 status=generator.choice(("success", "failed", "warning")),
@@ -45,7 +45,9 @@ def results_of(generator: random.Random, size: int) -> tuple[backuplog.TaskResul
                 snapshot_id=f"{version}",
                 log=log_of(generator, generator.randrange(size * 2)),
             )
-        )
+            for version in range(generator.randint(1, VERSIONS))
+        ),
+    ]
     deliveries = sent + generator.choices(sent, k=2)
     generator.shuffle(deliveries)
     return sent[-1], deliveries

@@ -76,7 +76,7 @@ def open_pool(
 def use_pool(pool: ConnectionPool[Any], *, schema: str, migrate: bool, rls: bool) -> "PooledConnections":
     """Settle the schema on a connection of the caller's pool, and use the pool."""
     if not isinstance(pool, ConnectionPool):
-        raise StoreError(f"give a URL or a psycopg_pool.ConnectionPool, not a {type(pool).__name__}")
+        raise StoreError(f"pool must be a psycopg_pool.ConnectionPool, not a {type(pool).__name__}")
     connections = PooledConnections(pool, owned=False, row_security=False)
     with connections.connection() as connection, Cursor(connection) as cursor:
         connections.row_security = settle_schema(cursor, schema, migrate=migrate, rls=rls)

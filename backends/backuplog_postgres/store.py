@@ -51,11 +51,12 @@ _CHUNK_TYPES: Final = ("uuid", "uuid", "int8", "int8", "int8", "int8", "text", "
 
 
 def open_store(
-    url: str | ConnectionPool[Any],
+    url: str,
     *,
     tenant_id: UUID = DEFAULT_TENANT,
     agent_exists: Callable[[UUID], bool] | None = None,
     migrate: bool = True,
+    pool: ConnectionPool[Any] | None = None,
     schema: str = "backuplog",
     min_size: int = 1,
     max_size: int = 10,
@@ -67,11 +68,12 @@ def open_store(
     """Open a PostgreSQL store; ``backuplog.open_store`` calls it for ``postgresql://`` URLs.
 
     Args:
-        url: What libpq takes: ``postgresql://user:password@host:5432/database?sslmode=verify-full``. Or a pool of the
-            caller's own, which stays open when the store is closed and decides about its connections itself.
+        url: What libpq takes: ``postgresql://user:password@host:5432/database?sslmode=verify-full``.
         tenant_id: Whose runs to see.
         agent_exists: The integrator's own answer to whether an agent exists.
         migrate: Whether to bring the schema up to date.
+        pool: A pool of the caller's own to use, with the URL ``postgresql://`` and nothing more. It stays open when the
+            store is closed, and its own settings count instead of the sizes and time-outs below.
         schema: The schema that holds the tables; it is made where it is missing. Two schemas are two stores.
         min_size: How many connections to keep open.
         max_size: How many connections to open at most.
@@ -87,7 +89,7 @@ def open_store(
         StoreError: The database cannot be opened.
     """
     name = _quoted(schema)
-    if isinstance(url, str):
+    if pool is None:
         connections = open_pool(
             url,
             schema=name,
@@ -99,7 +101,9 @@ def open_store(
             statement_timeout=statement_timeout,
         )
     else:
-        connections = use_pool(url, schema=name, migrate=migrate, rls=rls)
+        if url.partition("://")[2]:
+            raise StoreError("a pool has an address already: give it with the URL postgresql:// and nothing more")
+        connections = use_pool(pool, schema=name, migrate=migrate, rls=rls)
     return PostgresStore(
         connections, schema=name, prepare=prepare, tenant_id=tenant_id, agent_exists=agent_exists, owned=True
     )

@@ -3,8 +3,9 @@
 import os
 import re
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
@@ -71,6 +72,24 @@ def ordinary_url(url: str) -> Iterator[str]:
         connection.execute("DROP SCHEMA IF EXISTS backuplog CASCADE")
         connection.execute(SQL("DROP OWNED BY {}").format(Identifier(name)))
         connection.execute(SQL("DROP ROLE {}").format(Identifier(name)))
+
+
+@pytest.fixture
+def wait_until_blocked(database_url: str) -> Callable[[int], None]:
+    """Give a function that returns as soon as so many connections wait for a lock."""
+
+    def wait(count: int) -> None:
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            for _ in range(3_000):
+                if connection.execute(waiting).fetchone() == (count,):
+                    return
+                time.sleep(0.01)
+        pytest.fail(f"{count} connections never waited for a lock at once")
+
+    return wait
 
 
 def with_database(url: str, name: str) -> str:

@@ -14,7 +14,6 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, NullConnectionPool
 
 import backuplog
-import backuplog_postgres
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -55,7 +54,7 @@ def test_an_integrators_pool_serves(url: str, payload: Payload, kind: Any, setti
     """A pool of the caller's own serves whatever its settings are, gets them back, and stays open."""
     size = {"max_size": 3} if kind is NullConnectionPool else {"min_size": 1, "max_size": 3}
     with kind(url, kwargs=settings, open=True, **size) as pool:
-        with backuplog_postgres.open_store(pool) as store:
+        with backuplog.open_store("postgresql://", pool=pool) as store:
             use(store, payload)
         with pool.connection() as connection:
             assert connection.autocommit == settings.get("autocommit", False)
@@ -65,7 +64,7 @@ def test_an_integrators_pool_serves(url: str, payload: Payload, kind: Any, setti
 def test_a_closed_pool_says_so(url: str) -> None:
     """A store on a pool that its owner closed says so."""
     pool = ConnectionPool(url, min_size=1, open=True)
-    store = backuplog_postgres.open_store(pool)
+    store = backuplog.open_store("postgresql://", pool=pool)
     pool.close()
     with pytest.raises(backuplog.StoreError, match="the pool of the store is closed"):
         backuplog.query_runs(store)
@@ -77,7 +76,7 @@ def test_any_time_is_read_in_any_time_zone(url: str, payload: Payload, zone: str
     """Times near the ends of the calendar come back in UTC, to the microsecond, whatever the session's zone is."""
     start = datetime(year, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
     with ConnectionPool(url, kwargs={"options": f"-c TimeZone={zone}"}, min_size=1, open=True) as pool:
-        store = backuplog_postgres.open_store(pool)
+        store = backuplog.open_store("postgresql://", pool=pool)
         agent_id = backuplog.register_agent(store, uuid4()).id
         sent = payload(startTime=start.isoformat(), endTime=start.isoformat())
         backuplog.ingest_task_result(store, agent_id, sent)
@@ -90,7 +89,7 @@ def test_prepared_statements_can_be_turned_off(url: str, payload: Payload, *, pr
     """With ``prepare=False`` no statement is prepared, as some proxies need it; else those of the hot path are."""
     with (
         ConnectionPool(url, min_size=1, max_size=1, open=True) as pool,
-        backuplog_postgres.open_store(pool, prepare=prepare) as store,
+        backuplog.open_store("postgresql://", pool=pool, prepare=prepare) as store,
     ):
         for _ in range(7):
             use(store, payload)
@@ -104,7 +103,7 @@ def test_a_hot_statement_is_prepared_once(url: str, payload: Payload) -> None:
     """Results of all sizes, with and without what is optional, share few prepared statements."""
     with (
         ConnectionPool(url, min_size=1, max_size=1, open=True) as pool,
-        backuplog_postgres.open_store(pool) as store,
+        backuplog.open_store("postgresql://", pool=pool) as store,
     ):
         agent_id = backuplog.register_agent(store, uuid4()).id
         for size in (1, 200, 40_000, 1_000_000):
@@ -121,7 +120,7 @@ def test_no_session_state_is_left(url: str, payload: Payload) -> None:
     settings = "SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY name"
     with (
         ConnectionPool(url, min_size=1, max_size=1, open=True) as pool,
-        backuplog_postgres.open_store(pool, rls=True) as store,
+        backuplog.open_store("postgresql://", pool=pool, rls=True) as store,
     ):
         with pool.connection() as connection:
             before = connection.execute(settings).fetchall()
@@ -141,7 +140,7 @@ def test_the_search_path_is_not_relied_on(url: str, payload: Payload) -> None:
         connection.execute("CREATE SCHEMA trap; CREATE TABLE trap.backup_runs (); CREATE TABLE trap.agents ()")
     try:
         with ConnectionPool(url, kwargs={"options": "-c search_path=trap"}, min_size=1, open=True) as pool:
-            use(backuplog_postgres.open_store(pool), payload)
+            use(backuplog.open_store("postgresql://", pool=pool), payload)
     finally:
         with psycopg.connect(url) as connection:
             connection.execute("DROP SCHEMA trap CASCADE")
@@ -250,7 +249,7 @@ def test_a_snapshot_that_is_too_old_is_unavailable(
 
 
 def test_a_run_that_another_transaction_inserts_is_waited_for(
-    store: backuplog.Store, url: str, payload: Payload
+    store: backuplog.Store, url: str, payload: Payload, wait_until_blocked: Callable[[int], None]
 ) -> None:
     """A result whose run is inserted but not committed elsewhere is decided when that has ended, either way."""
     agent_id = backuplog.register_agent(store, uuid4()).id
@@ -259,14 +258,14 @@ def test_a_run_that_another_transaction_inserts_is_waited_for(
         answers: list[Any] = []
         with psycopg.connect(url) as connection:
             backuplog.ingest_task_result(store.bound_to(connection), agent_id, sent)
-            works = [
-                lambda sent=sent: backuplog.ingest_task_result(store, agent_id, {**sent, "log": b"b" * 2_000_000}),
-                lambda sent=sent: backuplog.ingest_task_result(store, agent_id, {**sent, "log": b"b" * 2_000_000}),
-            ]
-            threads = [threading.Thread(target=lambda work=work: answers.append(work())) for work in works]
+
+            def send(sent: dict[str, Any], into: list[Any]) -> None:
+                into.append(backuplog.ingest_task_result(store, agent_id, {**sent, "log": b"b" * 2_000_000}))
+
+            threads = [threading.Thread(target=send, args=(sent, answers)) for _ in range(2)]
             for thread in threads:
                 thread.start()
-            threads[0].join(0.2)
+            wait_until_blocked(2)
             assert answers == []
             getattr(connection, ends)()
             for thread in threads:

@@ -11,7 +11,6 @@ import psycopg_pool
 import pytest
 
 import backuplog
-import backuplog_postgres
 from backuplog_postgres.connection import translated
 
 Payload = Callable[..., dict[str, Any]]
@@ -208,9 +207,18 @@ def test_another_kind_of_pool_or_connection_is_refused(store: backuplog.Store) -
     """Only psycopg's own pools and connections are taken."""
     nothing: Any = object()
     with pytest.raises(backuplog.StoreError, match=r"psycopg_pool\.ConnectionPool, not a object"):
-        backuplog_postgres.open_store(nothing)
+        backuplog.open_store("postgresql://", pool=nothing)
     with pytest.raises(backuplog.StoreError, match=r"psycopg\.Connection, not to a object"):
         store.bound_to(nothing)
+
+
+def test_a_pool_comes_without_another_address(url: str) -> None:
+    """A URL beside a pool would be ignored: it is refused."""
+    with (
+        psycopg_pool.ConnectionPool(url, min_size=1, open=True) as pool,
+        pytest.raises(backuplog.StoreError, match="postgresql:// and nothing more"),
+    ):
+        backuplog.open_store(url, pool=pool)
 
 
 def test_a_database_of_another_encoding_is_refused(server_url: str, database_url: str) -> None:

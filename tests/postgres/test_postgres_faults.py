@@ -107,8 +107,7 @@ def ingest_through(store: backuplog.Store, payload: Payload, disturb: Callable[[
 
 
 def test_a_server_that_restarts_loses_nothing_acknowledged(server: Any, payload: Payload) -> None:
-    """The server crashes and restarts at random moments: what was acknowledged is there once, the rest can be resent."""
-
+    """The server crashes at random moments: what was acknowledged is there once, the rest can be sent again."""
     restarts = [0]
 
     def disturb(done: threading.Event) -> None:
@@ -150,7 +149,9 @@ def test_a_bound_view_is_told_that_its_connection_was_cut(store: backuplog.Store
     connection.close()
 
 
-def test_a_deadlock_is_waited_out(store: backuplog.Store, url: str, agent_id: UUID, payload: Payload) -> None:
+def test_a_deadlock_is_waited_out(
+    store: backuplog.Store, url: str, agent_id: UUID, payload: Payload, wait_until_blocked: Callable[[int], None]
+) -> None:
     """Where a batch and a transaction of the caller's wait for each other, one gives way, and the batch is stored."""
     sent = sorted((payload(log="old") for _ in range(2)), key=lambda result: str(result["taskId"]))
     changed = [(agent_id, {**result, "log": "new"}) for result in sent]
@@ -161,7 +162,7 @@ def test_a_deadlock_is_waited_out(store: backuplog.Store, url: str, agent_id: UU
         connection.execute(lock, [sent[1]["taskId"]])
         thread = threading.Thread(target=lambda: answers.extend(backuplog.ingest_task_results(store, changed)))
         thread.start()
-        time.sleep(0.2)
+        wait_until_blocked(1)
         try:
             connection.execute(lock, [sent[0]["taskId"]])
         except psycopg.errors.DeadlockDetected:
@@ -172,7 +173,7 @@ def test_a_deadlock_is_waited_out(store: backuplog.Store, url: str, agent_id: UU
 
 
 def test_replays_of_one_task_never_mix_logs(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
-    """Two results of one task, with logs of 3 chunks and of 1, sent by 8 threads while 4 read: never a mix or a deadlock.
+    """Two results of one task, with logs of 3 chunks and of 1, sent by 8 threads while 4 read, never mix or deadlock.
 
     An upsert that deletes and inserts chunks in one statement lets 35 of 1,132 readers see a mix.
     """

@@ -1,7 +1,8 @@
 """Many agents at once on PostgreSQL."""
 
-import backuplog
 from soak import soak
+
+import backuplog
 
 
 def test_many_agents_end_as_the_model_says(store: backuplog.Store) -> None:

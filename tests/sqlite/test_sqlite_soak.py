@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import backuplog
 from soak import soak
+
+import backuplog
 
 
 def test_many_agents_end_as_the_model_says(tmp_path: Path) -> None:
