@@ -58,6 +58,23 @@ _NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 _UNCHECKED = (HealthCheck.too_slow, HealthCheck.differing_executors, HealthCheck.data_too_large)
 _FEW = settings(max_examples=25, deadline=None, suppress_health_check=[*_UNCHECKED])
 
+_HOSTILE = (
+    "'; DROP TABLE backup_runs; --",
+    "' OR ''='",
+    "$$; SELECT pg_sleep(9); $$",
+    "%s %b %(name)s %% %",
+    "\\'; \\x41 \\N \\.",
+    "{schema} {0} {}",
+    "\ufeff\u202e\u0000",
+    "\U0010ffff\ue000\u2028",
+    "\r\n\t\x1b[31m\x7f",
+    "é" * 300,
+    "\ud800",
+    "NULL",
+    "",
+    " ",
+)
+
 
 def payload(**fields: object) -> dict[str, Any]:
     """Make a valid payload of a new task; keywords replace fields, None takes one out."""
@@ -739,6 +756,65 @@ class StoreContract:
             backuplog.ingest_task_result(store, agent_id, payload(snapshotId="other"))
             found = backuplog.query_runs(store, RunQuery(task_type=odd, snapshot_id=odd, status=odd))
             assert [run.snapshot_id for run in found.runs] == [odd]
+
+    texts: ClassVar[int] = 1_000
+    """How many texts the test of odd texts tries."""
+
+    def test_any_text_comes_back_or_is_refused(self) -> None:
+        """Whatever stands in a field or a filter comes back equal and is found, or is refused by name."""
+        text = st.text(max_size=40) | st.sampled_from(_HOSTILE)
+        text |= st.tuples(st.text(max_size=9), st.sampled_from(_HOSTILE)).map("".join)
+        fields = ("taskType", "status", "snapshotId", "errorMessage", "log")
+        with self._known() as (store, agent_id):
+
+            def check_result(sent: dict[str, Any]) -> None:
+                try:
+                    backuplog.ingest_task_result(store, agent_id, sent)
+                except backuplog.InvalidTaskResult as error:
+                    assert {item.path for item in error.errors} <= {f"$.{name}" for name in fields[:4]}  # noqa: PT017
+                    return
+                run = backuplog.get_run(store, sent["taskId"])
+                assert run.task_type == sent["taskType"]
+                assert (run.snapshot_id or "", run.error_message or "") == (sent["snapshotId"], sent["errorMessage"])
+                assert backuplog.read_log(store, run.id) == sent["log"].encode("utf-8", "surrogatepass")
+                query = RunQuery(
+                    task_type=sent["taskType"], status=sent["status"], snapshot_id=run.snapshot_id, limit=1000
+                )
+                assert run in backuplog.query_runs(store, query).runs
+
+            def check_agent(hostname: str) -> None:
+                try:
+                    agent = backuplog.register_agent(store, uuid4(), hostname=hostname)
+                except backuplog.InvalidAgent:
+                    return
+                assert (backuplog.get_agent(store, agent.id).hostname or "") == hostname
+
+            @settings(_FEW, max_examples=-(-self.texts // 36))
+            @given(st.lists(st.tuples(*[text] * 6), min_size=6, max_size=6))
+            def check(batch: list[tuple[str, ...]]) -> None:
+                for *texts, hostname in batch:
+                    check_result(payload(**dict(zip(fields, texts, strict=True))))
+                    check_agent(hostname)
+
+            check()
+            assert backuplog.get_agent(store, agent_id).hostname == "db-01"
+
+    def test_batches_in_opposite_order_all_count(self) -> None:
+        """Batches of the same results, first and last one first, at once: each result counts, and nobody gives way."""
+        with self._known() as (store, agent_id):
+            for _ in range(3):
+                sent = [payload() for _ in range(20)]
+                works = [
+                    partial(
+                        backuplog.ingest_task_results,
+                        store,
+                        [(agent_id, {**result, "log": f"{number}"}) for result in sent[::step]],
+                    )
+                    for number, step in enumerate((1, -1, 1, -1))
+                ]
+                answers = [answer for some in _at_once(*works) if isinstance(some, list) for answer in some]
+                outcomes = sorted(str(getattr(answer, "outcome", answer)) for answer in answers)
+                assert outcomes == ["created"] * 20 + ["updated"] * 60
 
     def test_threads_store_different_results(self) -> None:
         """Eight threads that submit results of their own lose none."""

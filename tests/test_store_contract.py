@@ -24,6 +24,7 @@ class TestSqliteFile(TransactionalStoreContract):
     """SQLite in a file."""
 
     kills = 20
+    texts = 10_000
 
     @contextmanager
     def fresh_url(self) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -277,7 +277,7 @@ def test_a_run_that_another_transaction_inserts_is_waited_for(
 def test_two_batches_in_opposite_order_do_not_deadlock(url: str, payload: Payload) -> None:
     """Batches of the same results in opposite order, first and replaced, all count; nobody gives way."""
     with backuplog.open_store(url, retry_timeout=0) as store:
-        agent_id: UUID = backuplog.register_agent(store, uuid4()).id
+        agent_id = backuplog.register_agent(store, uuid4()).id
         for _ in range(10):
             sent = [payload(log="log") for _ in range(40)]
             answers: list[Any] = []

@@ -15,6 +15,7 @@ class TestPostgres(TransactionalStoreContract):
     """PostgreSQL."""
 
     kills = 5
+    texts = 10_000
 
     @pytest.fixture(autouse=True)
     def _database(self, database_url: str) -> None:

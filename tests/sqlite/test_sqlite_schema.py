@@ -2,15 +2,20 @@
 
 import gc
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 
 import backuplog
+
+FROZEN = Path(__file__).parent.parent / "data" / "sqlite" / "schema-1.db"
 
 
 def test_migrate_false_refuses_a_new_database(tmp_path: Path) -> None:
@@ -36,6 +41,22 @@ def test_a_database_of_a_newer_version_is_refused_and_not_changed(tmp_path: Path
         with pytest.raises(backuplog.SchemaOutdated, match="written by a newer version of backuplog"):
             backuplog.open_store(f"sqlite:///{path}", migrate=migrate)
     assert path.read_bytes() == before
+
+
+def test_a_frozen_database_is_upgraded(tmp_path: Path, payload: Callable[..., dict[str, Any]]) -> None:
+    """What the first released version stored is read and continued by this one."""
+    path = tmp_path / "backups.db"
+    shutil.copy(FROZEN, path)
+    with backuplog.open_store(f"sqlite:///{path}") as store:
+        run = backuplog.get_run(store, UUID(int=3))
+        assert (run.status, run.task_type, run.log_state, run.agent_id) == ("failed", "check", "complete", UUID(int=2))
+        assert backuplog.read_log(store, run.id) == b"second"
+        assert len(backuplog.read_log(store, UUID(int=4))) == 1_500_000
+        assert backuplog.query_runs(store).total == 2
+        assert backuplog.get_agent(store, UUID(int=2)).hostname == "db-01"
+        sent = payload(taskId=str(UUID(int=3)), policyId=str(UUID(int=5)), durationSeconds=1, log="first")
+        assert backuplog.ingest_task_result(store, UUID(int=2), sent).outcome == "stale"
+    backuplog.open_store(f"sqlite:///{path}", migrate=False).close()
 
 
 def test_the_tables_of_others_are_left_alone(tmp_path: Path) -> None:

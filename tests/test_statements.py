@@ -1,0 +1,63 @@
+"""The statements of both backends: constants beside their functions, each of one tenant."""
+
+import inspect
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import backuplog
+import backuplog_postgres.connection
+import backuplog_postgres.migrate
+import backuplog_postgres.store
+import backuplog_sqlite.connection
+import backuplog_sqlite.store
+
+STORES = [backuplog_postgres.store, backuplog_sqlite.store]
+TABLE = r"\b(agents|backup_runs|backup_run_logs)\b"
+# These only continue statements that name their tenant themselves.
+PARTS = {"_WITH_CHUNK", "_CREATED", "_NEWEST_FIRST"}
+
+
+def statements(module: Any) -> dict[str, str]:
+    """Give the SQL constants of a backend's store."""
+    store = getattr(module, "PostgresStore", None) or module.SqliteStore
+    return {name: text for name, text in vars(store).items() if name.isupper() and isinstance(text, str)}
+
+
+@pytest.mark.parametrize("module", STORES, ids=lambda module: module.__name__)
+def test_every_statement_is_of_one_tenant(module: Any) -> None:
+    """Each statement filters by the tenant, inserts it, or ends where the filters begin."""
+    assert len(statements(module)) >= 11
+    for name, text in statements(module).items():
+        if name in PARTS:
+            continue
+        is_where = name in ("_LIST_RUNS", "_COUNT_RUNS") and text.endswith(" WHERE ")
+        is_insert = re.search(r"(INSERT INTO|COPY)[^(]*\([^)]*\btenant_id\b", text)
+        assert is_where or is_insert or re.search(r"WHERE tenant_id = (\?|%b) AND", text), name
+
+
+@pytest.mark.parametrize("module", STORES, ids=lambda module: module.__name__)
+def test_every_list_and_count_begins_with_the_tenant(module: Any) -> None:
+    """The filters that a query makes begin with the tenant's and never widen, whatever else is asked."""
+    tenant = uuid4()
+    for query in (backuplog.RunQuery(), backuplog.RunQuery(agent_id=uuid4(), status="failed", task_type="x")):
+        where, parameters = module._where(tenant, query, None)
+        assert re.match(r"tenant_id = (\?|%b)", where)
+        assert parameters[0] in (tenant, tenant.bytes)
+        assert " OR " not in where
+
+
+def test_every_table_is_named_with_its_schema() -> None:
+    """On PostgreSQL no statement relies on the search path."""
+    for name, text in statements(backuplog_postgres.store).items():
+        assert len(re.findall(TABLE, text)) == len(re.findall(r"\{schema\}\." + TABLE[2:], text)), name
+
+
+def test_sql_is_written_where_it_can_be_seen() -> None:
+    """SQL on a tenant's rows stands in the stores' constants and nowhere else."""
+    for module in (backuplog_postgres.connection, backuplog_sqlite.connection):
+        assert not re.search(r"\b(INSERT|UPDATE|DELETE|FROM backup|FROM agents)\b", inspect.getsource(module))
+    touched = re.findall(r"\{schema\}\.(\w+)", inspect.getsource(backuplog_postgres.migrate))
+    assert set(touched) <= {"migrations"}
