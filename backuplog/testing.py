@@ -552,6 +552,15 @@ class StoreContract:
         _, run, log = self._deliver({**sent, "log": b"a" * 3_000_000}, {**sent, "log": "short"})
         assert (log, run.log_bytes) == (b"short", 5)
 
+    def test_a_replaced_log_takes_no_room(self) -> None:
+        """Of a log that was replaced or removed no chunk is kept."""
+        with self._known() as (store, agent_id):
+            sent = payload()
+            for version, log in enumerate((b"a" * 2_500_000, b"b", b"c" * 1_500_000, None), start=1):
+                backuplog.ingest_task_result(store, agent_id, {**sent, "log": log})
+                kept = [number for number in range(1, version) if store.find_chunk(UUID(sent["taskId"]), number, 0)]
+                assert kept == []
+
     def test_a_reader_never_sees_a_mix(self) -> None:
         """A log that is replaced under a reader is read on as the old one whole, or as replaced."""
         with self._known() as (store, agent_id):
