@@ -37,8 +37,9 @@ from .model import (
     RunQuery,
     TaskResult,
 )
+from .observe import Delivery, LoggingObserver, Observer
 from .open import open_store
-from .query import get_run, iter_log, query_runs, read_log
+from .query import get_run, iter_log, query_runs, read_log, tail_log
 from .store import Store
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Chunk",
     "CorruptLog",
     "Decision",
+    "Delivery",
     "FieldError",
     "InvalidAgent",
     "InvalidInput",
@@ -61,6 +63,8 @@ __all__ = [
     "Log",
     "LogReplaced",
     "LogState",
+    "LoggingObserver",
+    "Observer",
     "Outcome",
     "Receipt",
     "RunConflict",
@@ -85,4 +89,5 @@ __all__ = [
     "query_runs",
     "read_log",
     "register_agent",
+    "tail_log",
 ]

@@ -1,10 +1,13 @@
 """Taking results in, one or many."""
 
-import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
+
+import attrs
 
 from .convert import parse_task_result
 from .delivery import Submission, arrive
@@ -12,6 +15,8 @@ from .errors import AgentNotFound, BackuplogError, FieldError, InvalidTaskResult
 from .log import MAX_LOG_BYTES
 from .model import Receipt, TaskResult
 from .normalise import as_log_cap, as_time, as_uuid
+from .observe import Delivery, notify
+from .opened import observers_of
 from .store import Store
 
 # One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
@@ -20,8 +25,6 @@ _BATCH_LOG_BYTES: Final = 8 * 1_048_576
 
 _Given = TypeVar("_Given")
 _Normal = TypeVar("_Normal")
-
-_logger = logging.getLogger("backuplog")
 
 
 def ingest_task_result(
@@ -55,7 +58,7 @@ def ingest_task_result(
         StoreUnavailable: The store is busy or cannot be reached: send the result again, nothing is counted twice.
         StoreError: The store failed.
     """
-    answer = _submit(store, [_submission(store, agent_id, result, received_at, max_log_bytes)])[0]
+    answer = ingest_task_results(store, [(agent_id, result)], received_at=received_at, max_log_bytes=max_log_bytes)[0]
     if isinstance(answer, BackuplogError):
         raise answer
     return answer
@@ -85,19 +88,68 @@ def ingest_task_results(
     """
     answers: list[Receipt | BackuplogError] = []
     unavailable: StoreUnavailable | None = None
+    observers = observers_of(store)
+    begun = time.perf_counter()
     for batch in _batches(
         _attempt(store, agent_id, result, received_at, max_log_bytes) for agent_id, result in results
     ):
         submissions = [item for item in batch if isinstance(item, Submission)]
-        stored: Sequence[Receipt | BackuplogError]
+        stored: Sequence[_Answer]
         try:
-            stored = [unavailable] * len(submissions) if unavailable else _submit(store, submissions)
+            stored = [_Answer(unavailable)] * len(submissions) if unavailable else _submit(store, submissions)
         except StoreUnavailable as error:
             unavailable = error
-            stored = [error] * len(submissions)
+            stored = [_Answer(error)] * len(submissions)
         following = iter(stored)
-        answers += [next(following) if isinstance(item, Submission) else item for item in batch]
+        settled = [next(following) if isinstance(item, Submission) else _Answer(item.error) for item in batch]
+        answers += [answer.given for answer in settled]
+        if observers:
+            ended = time.perf_counter()
+            for item, answer in zip(batch, settled, strict=True):
+                delivery = _delivery(store.tenant_id, item, answer, (ended - begun) / len(batch))
+                notify(observers, delivery)
+            begun = time.perf_counter()
     return answers
+
+
+@attrs.frozen
+class _Refused:
+    """A result that never came to the store."""
+
+    agent_id: UUID | str
+    error: BackuplogError
+
+
+@attrs.frozen
+class _Answer:
+    """What a result is answered with, and why its log was lost, if it was."""
+
+    given: Receipt | BackuplogError
+    lost: StoreError | None = None
+
+
+def _delivery(tenant_id: UUID, item: Submission | _Refused, answer: _Answer, seconds: float) -> Delivery:
+    receipt, error = (answer.given, answer.lost) if isinstance(answer.given, Receipt) else (None, answer.given)
+    if isinstance(item, _Refused):
+        agent_id: UUID | None = None
+        with suppress(ValueError):
+            agent_id = as_uuid(item.agent_id)
+        return Delivery(tenant_id=tenant_id, agent_id=agent_id, error=error, seconds=seconds)
+    run = item.run
+    return Delivery(
+        tenant_id=tenant_id,
+        agent_id=run.agent_id,
+        task_id=run.id,
+        policy_id=run.policy_id,
+        task_type=run.task_type,
+        status=run.status,
+        duration_seconds=run.duration_seconds,
+        log_bytes=None if item.log is None else item.log.size + item.log.dropped_bytes,
+        outcome=None if receipt is None else receipt.outcome,
+        log_state=None if receipt is None else receipt.log_state,
+        error=error,
+        seconds=seconds,
+    )
 
 
 def _submission(
@@ -136,15 +188,15 @@ def _attempt(
     result: bytes | str | Mapping[str, Any] | TaskResult,
     received_at: datetime | None,
     max_log_bytes: int,
-) -> Submission | BackuplogError:
+) -> Submission | _Refused:
     try:
         return _submission(store, agent_id, result, received_at, max_log_bytes)
     except BackuplogError as error:
-        return error
+        return _Refused(agent_id, error)
 
 
-def _batches(items: Iterable[Submission | BackuplogError]) -> Iterator[list[Submission | BackuplogError]]:
-    batch: list[Submission | BackuplogError] = []
+def _batches(items: Iterable[Submission | _Refused]) -> Iterator[list[Submission | _Refused]]:
+    batch: list[Submission | _Refused] = []
     log_bytes = 0
     for item in items:
         size = item.run.log_bytes if isinstance(item, Submission) else 0
@@ -157,34 +209,22 @@ def _batches(items: Iterable[Submission | BackuplogError]) -> Iterator[list[Subm
         yield batch
 
 
-def _submit(store: Store, submissions: Sequence[Submission]) -> Sequence[Receipt | BackuplogError]:
+def _submit(store: Store, submissions: Sequence[Submission]) -> Sequence[_Answer]:
     """Submit in one transaction; where that fails, each by itself; where that fails, each without its log."""
     try:
-        return store.submit(submissions)
+        return [_Answer(answer) for answer in store.submit(submissions)]
     except StoreUnavailable:
         raise
     except StoreError as error:
         if len(submissions) > 1:
             return [_submit_alone(store, submission) for submission in submissions]
-        submission = submissions[0]
-        if submission.log is None:
+        if submissions[0].log is None:
             raise
-        answers = store.submit([submission.without_log()])
-        _logger.error(  # noqa: TRY400 - the reason is in the message; a traceback would hold the driver's text
-            "The log of run %s was lost: %s",
-            submission.run.id,
-            error,
-            extra={
-                "agent_id": str(submission.run.agent_id),
-                "run_id": str(submission.run.id),
-                "reason": error.error_type,
-            },
-        )
-        return answers
+        return [_Answer(answer, error) for answer in store.submit([submissions[0].without_log()])]
 
 
-def _submit_alone(store: Store, submission: Submission) -> Receipt | BackuplogError:
+def _submit_alone(store: Store, submission: Submission) -> _Answer:
     try:
         return _submit(store, [submission])[0]
     except BackuplogError as error:
-        return error
+        return _Answer(error)

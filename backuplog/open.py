@@ -1,13 +1,14 @@
 """The door: from a URL to a store, by whichever installed backend serves it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 from uuid import UUID
 
 from .errors import BackendNotFound
 from .model import DEFAULT_TENANT
-from .retry import RetryingStore
+from .observe import LoggingObserver, Observer
+from .opened import OpenedStore
 from .store import Store
 
 ENTRY_POINT_GROUP = "backuplog.backends"
@@ -20,6 +21,7 @@ def open_store(
     agent_exists: Callable[[UUID], bool] | None = None,
     migrate: bool = True,
     retry_timeout: float = 30.0,
+    observers: Sequence[Observer] = (LoggingObserver(),),
     **options: Any,
 ) -> Store:
     """Open the store at a URL, with whichever installed backend serves its scheme.
@@ -33,6 +35,7 @@ def open_store(
         migrate: Whether to bring the database's schema up to date first. Any number of processes may do so at once.
         retry_timeout: For how long, in seconds from its first attempt, what raised ``StoreUnavailable`` is tried again,
             with growing and random pauses; 0 turns that off. In a view that ``Store.bound_to`` gave nothing is.
+        observers: Who is told of each delivery; a logger by default, which is silent until logging is configured.
         options: What the backend takes besides; its documentation names them.
 
     Returns:
@@ -52,7 +55,7 @@ def open_store(
             f"{error.name} is not installed, which this backend needs: pip install 'backuplog[{extra}]'"
         ) from error
     store: Store = opens(url, tenant_id=tenant_id, agent_exists=agent_exists, migrate=migrate, **options)
-    return RetryingStore(store, timeout=retry_timeout)
+    return OpenedStore(store, timeout=retry_timeout, observers=observers)
 
 
 def _backend(url: str) -> EntryPoint:

@@ -5,7 +5,7 @@ import binascii
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Final, NoReturn
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from .delivery import StoredRun
 from .errors import AgentNotFound, CorruptLog, FieldError, InvalidQuery, LogReplaced, RunNotFound
-from .log import decode
+from .log import Chunk, decode
 from .model import BackupRun, LogState, RunPage, RunQuery
 from .normalise import as_uuid
 from .store import Store
@@ -100,12 +100,30 @@ def read_log(
         CorruptLog: The stored log is not the one that was received, or it was lost.
         StoreError: The store failed.
     """
-    for _ in range(_READ_ATTEMPTS - 1):
-        try:
-            return _collect(iter_log(store, run_id, agent_id=agent_id, start=start, stop=stop))
-        except LogReplaced:
-            continue
-    return _collect(iter_log(store, run_id, agent_id=agent_id, start=start, stop=stop))
+    return _afresh(lambda: _collect(iter_log(store, run_id, agent_id=agent_id, start=start, stop=stop)))
+
+
+def tail_log(store: Store, run_id: UUID | str, lines: int = 100, *, agent_id: UUID | str | None = None) -> bytes:
+    r"""Read the last lines of a run's log. Only the chunks that hold them are read.
+
+    Args:
+        store: Where.
+        run_id: The run.
+        lines: How many lines, 1 or more. A line ends with ``\n``; the last one may do without.
+        agent_id: Whose run it must be; None for any agent's.
+
+    Returns:
+        The bytes of those lines; the whole log where it has no more.
+
+    Raises:
+        InvalidQuery: An id is not a UUID, or ``lines`` is not a number from 1 on.
+        RunNotFound: As for ``get_run``.
+        CorruptLog: As for ``read_log``.
+        StoreError: The store failed.
+    """
+    if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
+        raise InvalidQuery([FieldError("lines", "must be a whole number, 1 or more")])
+    return _afresh(lambda: _tail(store, _find_log(store, run_id, agent_id), lines))
 
 
 def iter_log(
@@ -138,11 +156,7 @@ def iter_log(
         CorruptLog: The stored log is not the one that was received, or it was lost.
         StoreError: The store failed.
     """
-    stored = _find(store, run_id, agent_id)
-    if stored.run.log_state is LogState.LOST:
-        raise CorruptLog(
-            f"the log of run {stored.run.id} could not be stored when it came: have its agent send it again"
-        )
+    stored = _find_log(store, run_id, agent_id)
     return _pieces(store, stored, *slice(start, stop).indices(stored.run.log_bytes)[:2])
 
 
@@ -150,9 +164,7 @@ def _pieces(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[
     run = stored.run
     sha256 = hashlib.sha256() if (start, stop) == (0, run.log_bytes) and run.log_sha256 else None
     while start < stop:
-        chunk = store.find_chunk(run.id, stored.log_version, start)
-        if chunk is None or start >= chunk.offset + chunk.size:
-            _explain_missing(store, stored, start)
+        chunk = _chunk_at(store, stored, start)
         piece = decode(chunk)[start - chunk.offset : stop - chunk.offset]
         if sha256:
             sha256.update(piece)
@@ -162,6 +174,39 @@ def _pieces(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[
         del piece
     if sha256 and sha256.digest() != run.log_sha256:
         raise CorruptLog(f"the log of run {run.id} does not have the SHA-256 that it had when it came")
+
+
+def _tail(store: Store, stored: StoredRun, lines: int) -> bytes:
+    pieces: list[bytes] = []
+    stop = stored.run.log_bytes
+    while stop:
+        chunk = _chunk_at(store, stored, stop - 1)
+        piece = decode(chunk)[: stop - chunk.offset]
+        end = len(piece) - (not pieces and piece.endswith(b"\n"))  # which ends the last line and begins none
+        while lines and (end := piece.rfind(b"\n", 0, end)) >= 0:
+            lines -= 1
+        pieces.append(piece[end + 1 :] if not lines else piece)
+        if not lines:
+            break
+        stop = chunk.offset
+    return b"".join(reversed(pieces))
+
+
+def _afresh(read: Callable[[], bytes]) -> bytes:
+    """Read, and begin again where the log was replaced meanwhile."""
+    for _ in range(_READ_ATTEMPTS - 1):
+        try:
+            return read()
+        except LogReplaced:
+            continue
+    return read()
+
+
+def _chunk_at(store: Store, stored: StoredRun, offset: int) -> Chunk:
+    chunk = store.find_chunk(stored.run.id, stored.log_version, offset)
+    if chunk is None or offset >= chunk.offset + chunk.size:
+        _explain_missing(store, stored, offset)
+    return chunk
 
 
 def _explain_missing(store: Store, stored: StoredRun, offset: int) -> NoReturn:
@@ -182,6 +227,15 @@ def _find(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> Stor
     stored = store.find_run(run_key)
     if stored is None or (agent_key is not None and stored.run.agent_id != agent_key):
         raise RunNotFound
+    return stored
+
+
+def _find_log(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> StoredRun:
+    stored = _find(store, run_id, agent_id)
+    if stored.run.log_state is LogState.LOST:
+        raise CorruptLog(
+            f"the log of run {stored.run.id} could not be stored when it came: have its agent send it again"
+        )
     return stored
 
 

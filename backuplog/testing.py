@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID, uuid4
 
 import attrs
@@ -574,6 +574,30 @@ class StoreContract:
                     assert head + b"".join(pieces) == b"a" * 3_000_000
             assert backuplog.read_log(store, sent["taskId"]) == b"b" * 3_000_000
 
+    def test_the_last_lines_are_those_of_the_log(self) -> None:
+        """The tail of any log, across chunks, is what a plain split gives."""
+        lines = st.lists(st.binary(max_size=4) | st.just(b"x" * 700_000), max_size=6)
+        with self._known() as (store, agent_id):
+
+            @_FEW
+            @given(lines.map(b"\n".join), st.integers(1, 8))
+            def check(log: bytes, count: int) -> None:
+                sent = payload()
+                result = backuplog.TaskResult(
+                    task_id=sent["taskId"],
+                    policy_id=sent["policyId"],
+                    task_type="backup",
+                    status="success",
+                    duration_seconds=1,
+                    log=log,
+                )
+                backuplog.ingest_task_result(store, agent_id, result)
+                wanted = log[: len(log) - 1].split(b"\n")[-count:]
+                expected = b"\n".join(wanted) + log[len(log) - 1 :]
+                assert backuplog.tail_log(store, sent["taskId"], count) == expected
+
+            check()
+
     def test_a_log_over_the_cap_says_what_it_leaves_out(self) -> None:
         """Of a log over the cap its head and its tail are read, and the run says how many bytes are not."""
         with self._known() as (store, agent_id):
@@ -821,7 +845,7 @@ class StoreContract:
                     )
                     for number, step in enumerate((1, -1, 1, -1))
                 ]
-                answers = [answer for some in _at_once(*works) if isinstance(some, list) for answer in some]
+                answers: list[Any] = [answer for some in _at_once(*works) for answer in cast("list[Any]", some)]
                 outcomes = sorted(str(getattr(answer, "outcome", answer)) for answer in answers)
                 assert outcomes == ["created"] * 20 + ["updated"] * 60
 

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 import backuplog
+from backuplog.opened import OpenedStore
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -84,11 +85,13 @@ def test_a_lost_log_is_told_without_its_content(
     """The run is kept, the receipt and one log record say that the log is lost, and nobody prints it."""
     spy.refuses_logs = True
     sent = payload(log="a secret")
+    store = OpenedStore(spy, timeout=0, observers=[backuplog.LoggingObserver()])
     with caplog.at_level(logging.DEBUG):
-        receipt = backuplog.ingest_task_result(spy, agent_id, sent)
+        receipt = backuplog.ingest_task_result(store, agent_id, sent)
     assert (receipt.outcome, receipt.log_state, receipt.log_bytes) == ("created", "lost", 8)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert sent["taskId"] in caplog.text
+    assert vars(caplog.records[0])["task_id"] == sent["taskId"]
+    assert "no room for logs" in caplog.text
     assert "a secret" not in caplog.text
     batch = backuplog.ingest_task_results(spy, [(agent_id, payload(log="a")), (agent_id, payload())])
     assert [answer.log_state for answer in batch if isinstance(answer, backuplog.Receipt)] == ["lost", "none"]

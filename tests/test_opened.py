@@ -144,7 +144,7 @@ def test_the_time_of_the_first_attempt_counts(monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setattr(store, "_store", faulty)
     faulty.failures = [backuplog.StoreUnavailable()]
     clock = iter([100.0, 130.0])
-    monkeypatch.setattr("backuplog.retry.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("backuplog.opened.time.monotonic", lambda: next(clock))
     with pytest.raises(backuplog.StoreUnavailable):
         store.find_agent(uuid4())
     assert faulty.calls == 1

@@ -1,4 +1,7 @@
-"""Trying again what a store could not do just then. Delivery is idempotent, so that a retry counts nothing twice."""
+"""The store that open_store gives: a backend's, with retries and observers around it.
+
+Delivery is idempotent, so that a retry counts nothing twice.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +16,7 @@ from .delivery import StoredRun, Submission
 from .errors import AgentNotFound, RunConflict, StoreUnavailable
 from .log import Chunk
 from .model import Agent, BackupRun, Receipt, RunQuery
+from .observe import Observer
 from .store import Store
 
 _LONGEST_PAUSE: Final = 1.0
@@ -22,18 +26,19 @@ _Given = ParamSpec("_Given")
 _Answer = TypeVar("_Answer")
 
 
-class RetryingStore:
-    """A store that tries again, with growing and random pauses, what raised ``StoreUnavailable``.
+class OpenedStore:
+    """A store that tries again, with growing and random pauses, what raised ``StoreUnavailable``, and has observers.
 
-    It is what ``open_store`` gives. A connection that is lost after a commit but before its answer ends as
+    A connection that is lost after a commit but before its answer ends as
     ``replayed``. Nothing is tried again in a view that ``bound_to`` gave: the transaction is the caller's to begin
     anew.
     """
 
-    def __init__(self, store: Store, *, timeout: float) -> None:
+    def __init__(self, store: Store, *, timeout: float, observers: Sequence[Observer]) -> None:
         """Take the store; after ``timeout`` seconds nothing is tried again."""
         self._store = store
         self._timeout = timeout
+        self.observers = tuple(observers)
 
     def __repr__(self) -> str:
         """Show the store."""
@@ -51,11 +56,11 @@ class RetryingStore:
 
     def for_tenant(self, tenant_id: UUID) -> Self:
         """Give another tenant's view, which tries again as this one does."""
-        return type(self)(self._store.for_tenant(tenant_id), timeout=self._timeout)
+        return type(self)(self._store.for_tenant(tenant_id), timeout=self._timeout, observers=self.observers)
 
     def bound_to(self, connection: Any) -> Self:
         """Give a view inside the caller's transaction, which tries nothing again."""
-        return type(self)(self._store.bound_to(connection), timeout=0)
+        return type(self)(self._store.bound_to(connection), timeout=0, observers=self.observers)
 
     def add_agent(self, agent: Agent) -> Agent:
         """Store an agent."""
@@ -114,3 +119,8 @@ class RetryingStore:
             with attempt:
                 return method(*arguments, **keywords)
         raise AssertionError  # The last attempt answers or raises.
+
+
+def observers_of(store: Store) -> tuple[Observer, ...]:
+    """Give the observers of a store: those it was opened with, and none for a backend's own."""
+    return store.observers if isinstance(store, OpenedStore) else ()

@@ -1,0 +1,148 @@
+"""Who is told what became of a result."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import structlog
+
+import backuplog
+
+Payload = Callable[..., dict[str, Any]]
+
+
+class Notes:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.deliveries: list[backuplog.Delivery] = []
+
+    def delivered(self, delivery: backuplog.Delivery) -> None:
+        """Keep it."""
+        self.deliveries.append(delivery)
+
+
+class Fails:
+    """An observer that cannot."""
+
+    def delivered(self, delivery: backuplog.Delivery) -> None:
+        """Fail."""
+        raise ZeroDivisionError(delivery)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    """Give an observer."""
+    return Notes()
+
+
+@pytest.fixture
+def store(notes: Notes) -> Iterator[backuplog.Store]:
+    """Give a store with a failing observer before the one that notes."""
+    with backuplog.open_store("sqlite://", observers=[Fails(), notes]) as opened:
+        yield opened
+
+
+def test_each_delivery_is_told(store: backuplog.Store, notes: Notes, agent_id: UUID, payload: Payload) -> None:
+    """What was stored, replayed and refused is told once each, with what is known of it."""
+    sent = payload(log="four", status="ok", taskType="check")
+    other = backuplog.register_agent(store, uuid4()).id
+    backuplog.ingest_task_result(store, agent_id, sent)
+    answers = backuplog.ingest_task_results(
+        store, [(agent_id, sent), (agent_id, b"{"), ("x", sent), (uuid4(), payload()), (other, sent)]
+    )
+    assert len(answers) == 5
+    told = [(item.outcome, item.error and item.error.error_type) for item in notes.deliveries]
+    assert told == [
+        ("created", None),
+        ("replayed", None),
+        (None, "invalid_task_result"),
+        (None, "invalid_task_result"),
+        (None, "agent_not_found"),
+        (None, "run_conflict"),
+    ]
+    first, _, malformed, nobody, unknown, _ = notes.deliveries
+    assert (first.tenant_id, first.agent_id, first.task_id) == (store.tenant_id, agent_id, UUID(sent["taskId"]))
+    assert (first.policy_id, first.task_type, first.status) == (UUID(sent["policyId"]), "check", "success")
+    assert (first.duration_seconds, first.log_bytes, first.log_state) == (12.5, 4, "complete")
+    assert (malformed.agent_id, malformed.task_id) == (agent_id, None)
+    assert nobody.agent_id is None
+    assert unknown.task_id is not None
+    assert all(item.seconds > 0 for item in notes.deliveries)
+
+
+def test_an_observer_that_fails_costs_nothing(
+    store: backuplog.Store, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an observer raises is logged; the result is stored."""
+    assert backuplog.ingest_task_result(store, agent_id, payload()).outcome == "created"
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "Fails failed" in caplog.text
+
+
+def test_views_have_the_observers_of_their_store(
+    store: backuplog.Store, notes: Notes, agent_id: UUID, payload: Payload
+) -> None:
+    """Another tenant's view tells the same observers, and says whose result it was."""
+    view = store.for_tenant(uuid4())
+    backuplog.register_agent(view, agent_id)
+    backuplog.ingest_task_result(view, agent_id, payload())
+    assert [item.tenant_id for item in notes.deliveries] == [view.tenant_id]
+
+
+def test_a_record_names_the_result_and_nothing_secret(
+    agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each record has the same fields, and none of them is what the log or the error message says."""
+    with backuplog.open_store("sqlite://") as store, caplog.at_level(logging.INFO, logger="backuplog"):
+        backuplog.register_agent(store, agent_id)
+        backuplog.ingest_task_result(store, agent_id, payload(log="hunter2", errorMessage="hunter2"))
+        with pytest.raises(backuplog.InvalidTaskResult):
+            backuplog.ingest_task_result(store, agent_id, payload(taskId="hunter2"))
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    stored, refused = (vars(record) for record in caplog.records)
+    assert (stored["agent_id"], stored["outcome"], stored["log_bytes"]) == (str(agent_id), "created", 7)
+    assert (refused["outcome"], refused["error_type"]) == (None, "invalid_task_result")
+    assert "$.taskId: must be a UUID" in caplog.text
+    assert "hunter2" not in str([vars(record) for record in caplog.records])
+
+
+def test_it_is_silent_by_default(capfd: pytest.CaptureFixture[str], agent_id: UUID, payload: Payload) -> None:
+    """An application that configures no logging sees nothing, not even of errors."""
+    logger = logging.getLogger("backuplog")
+    assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
+    with backuplog.open_store("sqlite://") as store, pytest.raises(backuplog.AgentNotFound):
+        backuplog.ingest_task_result(store, agent_id, payload())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_fields_come_through_structlog(
+    capsys: pytest.CaptureFixture[str], agent_id: UUID, payload: Payload
+) -> None:
+    """With structlog's formatter and its extra fields each record is one JSON line with every field."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_log_level],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logger = logging.getLogger("test_observe")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    observer = backuplog.LoggingObserver(logger)
+    with backuplog.open_store("sqlite://", observers=[observer]) as store:
+        backuplog.register_agent(store, agent_id)
+        backuplog.ingest_task_result(store, agent_id, payload(taskType="prune"))
+    logger.removeHandler(handler)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["task_type"], line["outcome"]) == ("info", "prune", "created")
+    assert line["event"] == f"A result of agent {agent_id} was taken in: created"
