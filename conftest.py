@@ -8,6 +8,10 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
+pytest_plugins = ["postgres_server"]
+
+NEED_POSTGRES = ["postgresql.md"]
+
 
 @pytest.fixture(scope="module")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -19,6 +23,14 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(before)
 
 
-pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()], patterns=["*.md"], fixtures=["scratch"], excludes=["tests/**"]
+def pages(patterns: list[str], excludes: list[str], fixtures: list[str]) -> Sybil:
+    """Collect pages whose blocks may use what the fixtures give."""
+    return Sybil(
+        parsers=[PythonCodeBlockParser(), SkipParser()], patterns=patterns, excludes=excludes, fixtures=fixtures
+    )
+
+
+pytest_collect_file = (
+    pages(["*.md"], ["tests/**", *(f"docs/{name}" for name in NEED_POSTGRES)], ["scratch"])
+    + pages([f"docs/{name}" for name in NEED_POSTGRES], [], ["scratch", "database_url"])
 ).pytest()

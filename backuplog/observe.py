@@ -56,22 +56,24 @@ class Observer(Protocol):
         ...
 
 
+@attrs.frozen
 class LoggingObserver:
     """Writes a record for each delivery to a standard logger, with its fields as ``extra``.
 
     Level: INFO for what was stored or ignored, WARNING for what was refused, ERROR where the store failed or a log was
     lost. Never a log's content, a token, an address or a statement.
+
+    Attributes:
+        logger: Where to; ``backuplog`` by default, which says nothing until the application configures logging.
     """
 
-    def __init__(self, logger: logging.Logger = _logger) -> None:
-        """Take the logger: ``backuplog`` by default, which says nothing until the application configures logging."""
-        self._logger = logger
+    logger: logging.Logger = _logger
 
     def delivered(self, delivery: Delivery) -> None:
         """Write the record."""
         error = delivery.error
         level = logging.INFO if error is None else logging.ERROR if isinstance(error, StoreError) else logging.WARNING
-        if not self._logger.isEnabledFor(level):
+        if not self.logger.isEnabledFor(level):
             return
         if delivery.outcome is None:
             message, done = "A result of agent %s was refused: %s", str(error)
@@ -79,7 +81,7 @@ class LoggingObserver:
             message, done = "A result of agent %s was taken in: %s", delivery.outcome.value
         else:
             message, done = "A result of agent %s was taken in, but its log was lost: %s", str(error)
-        self._logger.log(level, message, delivery.agent_id, done, extra=_fields(delivery))
+        self.logger.log(level, message, delivery.agent_id, done, extra=_fields(delivery))
 
 
 def _fields(delivery: Delivery) -> dict[str, object]:

@@ -14,9 +14,11 @@ from uuid import UUID
 
 import attrs
 import pytest
+from psycopg_pool import ConnectionPool
 
 import backuplog
 import backuplog.testing
+import backuplog_postgres
 import backuplog_sqlite
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +35,7 @@ KIT = [
 ]
 PUBLIC: dict[str, Any] = {
     **{name: getattr(backuplog, name) for name in backuplog.__all__},
+    **{f"backuplog_postgres.{name}": getattr(backuplog_postgres, name) for name in backuplog_postgres.__all__},
     **{f"backuplog_sqlite.{name}": getattr(backuplog_sqlite, name) for name in backuplog_sqlite.__all__},
     **{f"backuplog.testing.{name}": getattr(backuplog.testing, name) for name in KIT},
 }
@@ -40,7 +43,10 @@ PUBLIC: dict[str, Any] = {
 
 def members_of(name: str, value: object) -> Iterator[tuple[str, Any]]:
     """Give what a public class has besides its fields: properties and methods, of the kit only its hooks."""
-    is_store = name == "backuplog_sqlite.SqliteStore"  # It has the members of the protocol.
+    is_store = name in (
+        "backuplog_postgres.PostgresStore",
+        "backuplog_sqlite.SqliteStore",
+    )  # It has the members of the protocol.
     if not isinstance(value, type) or issubclass(value, BaseException | enum.Enum) or is_store:
         return
     for member, item in list(vars(value).items()):
@@ -92,7 +98,8 @@ def documented_signature(name: str) -> inspect.Signature:
     block = re.search(r"```text\n(.*?)\n```", SECTIONS[name], flags=re.DOTALL)
     assert block, f"{name} shows no signature"
     scope: dict[str, Any] = {name: getattr(backuplog, name) for name in backuplog.__all__}
-    scope |= {"SqliteStore": backuplog_sqlite.SqliteStore, "UUID": UUID, "datetime": datetime}
+    scope |= {"SqliteStore": backuplog_sqlite.SqliteStore, "PostgresStore": backuplog_postgres.PostgresStore}
+    scope |= {"ConnectionPool": ConnectionPool, "UUID": UUID, "datetime": datetime}
     scope |= {item.__name__: item for item in (Callable, Iterable, Iterator, Mapping, Sequence, AbstractContextManager)}
     scope |= {"Any": Any, "ClassVar": ClassVar, "Literal": Literal, "Self": Self}
     stub = ast.parse(f"def {block[1]}: ...")
@@ -105,7 +112,9 @@ def documented_signature(name: str) -> inspect.Signature:
 def resolved(function: Callable[..., object]) -> inspect.Signature:
     """Give a function's signature with its annotations as objects, without self."""
     signature = inspect.signature(function)
-    hints = typing.get_type_hints(inspect.unwrap(function), localns=vars(backuplog) | vars(backuplog_sqlite))
+    hints = typing.get_type_hints(
+        inspect.unwrap(function), localns=vars(backuplog) | vars(backuplog_sqlite) | vars(backuplog_postgres)
+    )
     return signature.replace(
         parameters=[
             parameter.replace(annotation=hints.get(name, parameter.annotation))
@@ -117,7 +126,7 @@ def resolved(function: Callable[..., object]) -> inspect.Signature:
 
 
 def test_the_reference_has_every_public_name_and_no_other() -> None:
-    """Each name of the library, its SQLite backend and its kit has a heading, and no heading is of anything else."""
+    """Each name of the library, its backends and its kit has a heading, and no heading is of anything else."""
     assert sorted(NAMES) == sorted(PUBLIC)
     assert sorted(PARTS) == sorted(MEMBERS)
 
