@@ -22,9 +22,9 @@ from uuid import UUID, uuid4
 
 import psycopg
 from backports import zstd
-from sqlite import SIZES, body_of, compare, log_of, row
 
 import backuplog
+from sqlite import SIZES, body_of, compare, log_of, row
 
 REPETITIONS = {"2 KiB": 400, "64 KiB": 200, "1 MiB": 60, "8 MiB": 15, "64 MiB": 5}
 THREAD_RESULTS = {"2 KiB": 1_600, "64 KiB": 800}

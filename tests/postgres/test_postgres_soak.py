@@ -1,8 +1,7 @@
 """Many agents at once on PostgreSQL."""
 
-from soak import soak
-
 import backuplog
+from soak import soak
 
 
 def test_many_agents_end_as_the_model_says(store: backuplog.Store) -> None:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from soak import soak
-
 import backuplog
+from soak import soak
 
 
 def test_many_agents_end_as_the_model_says(tmp_path: Path) -> None:
