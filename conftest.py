@@ -8,8 +8,6 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
-from postgres_server import fresh_database
-
 pytest_plugins = ["postgres_server"]
 
 NEED_POSTGRES = ["postgresql.md"]
@@ -25,13 +23,6 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(before)
 
 
-@pytest.fixture(scope="module")
-def url(server_url: str) -> Iterator[str]:
-    """Give a page the URL of a database of its own."""
-    with fresh_database(server_url) as made:
-        yield made
-
-
 def pages(patterns: list[str], excludes: list[str], fixtures: list[str]) -> Sybil:
     """Collect pages whose blocks may use what the fixtures give."""
     return Sybil(
@@ -41,5 +32,5 @@ def pages(patterns: list[str], excludes: list[str], fixtures: list[str]) -> Sybi
 
 pytest_collect_file = (
     pages(["*.md"], ["tests/**", *(f"docs/{name}" for name in NEED_POSTGRES)], ["scratch"])
-    + pages([f"docs/{name}" for name in NEED_POSTGRES], [], ["scratch", "url"])
+    + pages([f"docs/{name}" for name in NEED_POSTGRES], [], ["scratch", "database"])
 ).pytest()

@@ -38,6 +38,13 @@ def database_url(server_url: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def database(server_url: str) -> Iterator[str]:
+    """Give a page of the documentation the URL of a database of its own."""
+    with fresh_database(server_url) as url:
+        yield url
+
+
 @contextmanager
 def fresh_database(server_url: str) -> Iterator[str]:
     """Make a database and give its URL."""
