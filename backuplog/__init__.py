@@ -13,22 +13,28 @@ from .errors import (
     BackuplogError,
     CorruptLog,
     FieldError,
+    Forbidden,
     InvalidAgent,
     InvalidInput,
     InvalidQuery,
     InvalidTaskResult,
     LogReplaced,
+    PayloadTooLarge,
+    RateLimited,
     RunConflict,
     RunNotFound,
     SchemaOutdated,
     StoreError,
     StoreUnavailable,
+    Unauthenticated,
+    UnsupportedMedia,
 )
 from .ingest import ingest_task_result, ingest_task_results
 from .log import CHUNK_BYTES, MAX_LOG_BYTES, Chunk, Log
 from .model import (
     DEFAULT_TENANT,
     Agent,
+    AgentToken,
     BackupRun,
     LogState,
     Outcome,
@@ -39,8 +45,9 @@ from .model import (
 )
 from .observe import Delivery, LoggingObserver, Observer
 from .open import open_store
-from .query import get_run, iter_log, query_runs, read_log, tail_log
+from .query import get_run, iter_log, last_successes, query_runs, read_log, tail_log
 from .store import Store
+from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
 
 __all__ = [
     "CHUNK_BYTES",
@@ -48,6 +55,7 @@ __all__ = [
     "MAX_LOG_BYTES",
     "Agent",
     "AgentNotFound",
+    "AgentToken",
     "BackendNotFound",
     "BackupRun",
     "BackuplogError",
@@ -56,6 +64,7 @@ __all__ = [
     "Decision",
     "Delivery",
     "FieldError",
+    "Forbidden",
     "InvalidAgent",
     "InvalidInput",
     "InvalidQuery",
@@ -66,6 +75,8 @@ __all__ = [
     "LoggingObserver",
     "Observer",
     "Outcome",
+    "PayloadTooLarge",
+    "RateLimited",
     "Receipt",
     "RunConflict",
     "RunNotFound",
@@ -78,16 +89,23 @@ __all__ = [
     "StoredRun",
     "Submission",
     "TaskResult",
+    "Unauthenticated",
+    "UnsupportedMedia",
     "decide",
     "get_agent",
     "get_run",
     "ingest_task_result",
     "ingest_task_results",
+    "issue_agent_token",
     "iter_log",
+    "last_successes",
+    "list_agent_tokens",
     "open_store",
     "parse_task_result",
     "query_runs",
     "read_log",
     "register_agent",
+    "revoke_agent_token",
     "tail_log",
+    "verify_agent_token",
 ]

@@ -86,6 +86,54 @@ class RunNotFound(BackuplogError, LookupError):
     http_status = 404
 
 
+class Unauthenticated(BackuplogError):
+    """No valid token came with the request: send one that is neither expired nor revoked."""
+
+    error_type = "unauthenticated"
+    http_status = 401
+
+
+class Forbidden(BackuplogError):
+    """The token speaks for another agent: an agent sends and reads its own results only."""
+
+    error_type = "forbidden"
+    http_status = 403
+
+
+class PayloadTooLarge(BackuplogError):
+    """What was sent is too large: send less, or have the limit raised."""
+
+    error_type = "payload_too_large"
+    http_status = 413
+
+
+class UnsupportedMedia(BackuplogError):
+    """What was sent is not JSON, or is encoded in a way that is not known here."""
+
+    error_type = "unsupported_media"
+    http_status = 415
+
+
+class RateLimited(BackuplogError):
+    """This agent sends too much: wait before sending again.
+
+    Attributes:
+        retry_after: How many seconds to wait.
+    """
+
+    error_type = "rate_limited"
+    http_status = 429
+
+    def __init__(self, retry_after: float) -> None:
+        """Take the seconds to wait."""
+        self.retry_after = retry_after
+        super().__init__()
+
+    def __reduce__(self) -> tuple[type["RateLimited"], tuple[float]]:
+        """Pickle by the seconds, so that the error crosses a process border whole."""
+        return type(self), (self.retry_after,)
+
+
 class BackendNotFound(BackuplogError, LookupError):
     """No installed backend serves this URL."""
 

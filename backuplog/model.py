@@ -141,6 +141,29 @@ class Agent:
 
 
 @attrs.frozen(kw_only=True)
+class AgentToken:
+    """What is stored of a token that an agent sends as its credential: nothing that would let anybody in.
+
+    Attributes:
+        prefix: Its public part, 16 characters, by which it is found, listed and revoked.
+        tenant_id: The tenant and
+        agent_id: the agent that it speaks for.
+        digest: SHA-256 of its secret part, 32 bytes.
+        created_at: When it was issued, in UTC.
+        expires_at: From when on it is refused, in UTC; None: never.
+        last_used_at: When it last let its agent in, in UTC, to a minute; None: not yet.
+    """
+
+    prefix: str
+    tenant_id: UUID
+    agent_id: UUID
+    digest: bytes = attrs.field(repr=False)
+    created_at: datetime
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
 class BackupRun:
     """One run of one task, as it is stored.
 

@@ -15,7 +15,7 @@ import stamina
 from .delivery import StoredRun, Submission
 from .errors import AgentNotFound, RunConflict, StoreUnavailable
 from .log import Chunk
-from .model import Agent, BackupRun, Receipt, RunQuery
+from .model import Agent, AgentToken, BackupRun, Receipt, RunQuery
 from .observe import Observer
 from .store import Store
 
@@ -89,6 +89,30 @@ class OpenedStore:
     def count_runs(self, query: RunQuery) -> int:
         """Count the runs that meet every filter."""
         return self._retry(self._store.count_runs, query)
+
+    def list_last_successes(self) -> Sequence[BackupRun]:
+        """List each policy's newest success."""
+        return self._retry(self._store.list_last_successes)
+
+    def add_token(self, token: AgentToken) -> None:
+        """Store a token."""
+        self._retry(self._store.add_token, token)
+
+    def find_token(self, prefix: str) -> AgentToken | None:
+        """Find a token."""
+        return self._retry(self._store.find_token, prefix)
+
+    def list_tokens(self, agent_id: UUID) -> Sequence[AgentToken]:
+        """List an agent's tokens."""
+        return self._retry(self._store.list_tokens, agent_id)
+
+    def note_token_use(self, prefix: str, used_at: datetime) -> None:
+        """Set when a token was last used."""
+        self._retry(self._store.note_token_use, prefix, used_at)
+
+    def remove_token(self, prefix: str) -> bool:
+        """Remove a token."""
+        return self._retry(self._store.remove_token, prefix)
 
     def close(self) -> None:
         """Close the store."""

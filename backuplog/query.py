@@ -58,6 +58,23 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
     )
 
 
+def last_successes(store: Store) -> list[BackupRun]:
+    """List each policy's last success: what a monitoring page shows, and alerts are made of.
+
+    A policy without any success is not in it. The cost grows with the policies, not with the runs.
+
+    Args:
+        store: Where.
+
+    Returns:
+        The newest successful run of each policy, by the policy's id.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    return sorted(store.list_last_successes(), key=lambda run: run.policy_id)
+
+
 def get_run(store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = None) -> BackupRun:
     """Get one run.
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from .delivery import StoredRun, Submission
 from .errors import AgentNotFound, RunConflict
 from .log import Chunk
-from .model import Agent, BackupRun, Receipt, RunQuery
+from .model import Agent, AgentToken, BackupRun, Receipt, RunQuery
 
 
 class Store(Protocol):
@@ -101,6 +101,33 @@ class Store(Protocol):
 
     def count_runs(self, query: RunQuery) -> int:
         """Count the runs that meet every filter."""
+        ...
+
+    def list_last_successes(self) -> Sequence[BackupRun]:
+        """List, of each policy that has runs of status ``success``, the newest of them, in any order of policies.
+
+        The newest is the first that ``list_runs`` would give. The cost grows with the policies, not with the runs.
+        """
+        ...
+
+    def add_token(self, token: AgentToken) -> None:
+        """Store a token. Its prefix is new: it is random."""
+        ...
+
+    def find_token(self, prefix: str) -> AgentToken | None:
+        """Find a token."""
+        ...
+
+    def list_tokens(self, agent_id: UUID) -> Sequence[AgentToken]:
+        """List an agent's tokens, oldest first, then by prefix."""
+        ...
+
+    def note_token_use(self, prefix: str, used_at: datetime) -> None:
+        """Set when a token was last used; one that is not there any more stays away."""
+        ...
+
+    def remove_token(self, prefix: str) -> bool:
+        """Remove a token, and say whether it was there."""
         ...
 
     def close(self) -> None:

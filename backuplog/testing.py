@@ -323,6 +323,73 @@ class StoreContract:
 
     # --- agents -------------------------------------------------------------------------------------------------
 
+    def test_a_token_comes_back_equal_in_its_tenant_only(self) -> None:
+        """What is stored of a token is found by its prefix and listed by its agent, and not by another tenant."""
+        with self._known() as (store, agent_id):
+            times = (_NOON, _NOON - timedelta(microseconds=1))
+            tokens = [
+                backuplog.AgentToken(
+                    prefix=f"{number:016x}",
+                    tenant_id=store.tenant_id,
+                    agent_id=agent_id,
+                    digest=bytes([number]) * 32,
+                    created_at=created_at,
+                    expires_at=_NOON if number else None,
+                )
+                for number, created_at in enumerate(times)
+            ]
+            for token in tokens:
+                store.add_token(token)
+            assert [store.find_token(token.prefix) for token in tokens] == tokens
+            assert list(store.list_tokens(agent_id)) == tokens[::-1]
+            assert list(store.list_tokens(uuid4())) == []
+            other = store.for_tenant(uuid4())
+            assert (other.find_token(tokens[0].prefix), list(other.list_tokens(agent_id))) == (None, [])
+            other.note_token_use(tokens[0].prefix, _NOON)
+            assert not other.remove_token(tokens[0].prefix)
+            assert store.find_token(tokens[0].prefix) == tokens[0]
+            store.note_token_use(tokens[0].prefix, _NOON)
+            assert store.find_token(tokens[0].prefix) == attrs.evolve(tokens[0], last_used_at=_NOON)
+            assert store.find_token(tokens[1].prefix) == tokens[1]
+
+    def test_a_removed_token_stays_away(self) -> None:
+        """A token is removed once, and noting its use does not bring it back."""
+        with self._known() as (store, agent_id):
+            token = backuplog.issue_agent_token(store, agent_id)
+            prefix = backuplog.verify_agent_token(store, token).prefix
+            assert (store.remove_token(prefix), store.remove_token(prefix)) == (True, False)
+            store.note_token_use(prefix, _NOON)
+            assert store.find_token(prefix) is None
+            with pytest.raises(backuplog.Unauthenticated):
+                backuplog.verify_agent_token(store, token)
+
+    # --- last successes -----------------------------------------------------------------------------------------
+
+    def test_the_last_success_of_each_policy_is_the_newest(self) -> None:
+        """Each policy with a success is listed once, with the run that a list would show first; ties go by id."""
+        with self._known() as (store, agent_id):
+            policies = [str(uuid4()) for _ in range(6)]
+            start = "2026-11-24T02:00:00Z"
+            results = [
+                payload(policyId=policies[number % 5], status=status, startTime=start.replace("02", f"{hour:02}", 1))
+                for number in range(10)
+                for hour, status in enumerate(("success", "success", "failed", "running"), start=number % 3)
+                if number % 5 != 4 or status != "success"
+            ]
+            results.append(payload(policyId=policies[0], startTime="2026-11-24T20:00:00Z"))
+            results.append(payload(policyId=policies[0], startTime="2026-11-24T20:00:00Z"))
+            backuplog.ingest_task_results(store, [(agent_id, result) for result in results])
+            other = store.for_tenant(uuid4())
+            backuplog.register_agent(other, agent_id)
+            backuplog.ingest_task_result(other, agent_id, payload(policyId=policies[5]))
+            expected: dict[UUID, backuplog.BackupRun] = {}
+            for run in _walk(store, RunQuery(status="success", limit=3)):
+                expected.setdefault(run.policy_id, run)
+            assert len(expected) == 4
+            assert backuplog.last_successes(store) == sorted(expected.values(), key=lambda run: run.policy_id)
+            assert [run.policy_id for run in backuplog.last_successes(other)] == [UUID(policies[5])]
+            assert backuplog.last_successes(store.for_tenant(uuid4())) == []
+
     def test_registering_again_keeps_what_is_known(self) -> None:
         """A second registration keeps the time, takes a new hostname, and never forgets one."""
         with self._known() as (store, agent_id):

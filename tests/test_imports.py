@@ -24,6 +24,7 @@ ORDER = [
     "agent",
     "ingest",
     "query",
+    "token",
 ]
 
 

@@ -15,7 +15,8 @@ import backuplog_sqlite.connection
 import backuplog_sqlite.store
 
 STORES = [backuplog_postgres.store, backuplog_sqlite.store]
-TABLE = r"\b(agents|backup_runs|backup_run_logs)\b"
+TABLE = r"\b(agents|agent_tokens|backup_runs|backup_run_logs)\b"
+TENANT = r"(\?|%b|:tenant|%\(tenant\)b)"
 # These only continue statements that name their tenant themselves.
 PARTS = {"_WITH_CHUNK", "_CREATED", "_NEWEST_FIRST"}
 
@@ -33,9 +34,10 @@ def test_every_statement_is_of_one_tenant(module: Any) -> None:
     for name, text in statements(module).items():
         if name in PARTS:
             continue
-        is_where = name in ("_LIST_RUNS", "_COUNT_RUNS") and text.endswith(" WHERE ")
-        is_insert = re.search(r"(INSERT INTO|COPY)[^(]*\([^)]*\btenant_id\b", text)
-        assert is_where or is_insert or re.search(r"WHERE tenant_id = (\?|%b) AND", text), name
+        inserted = re.findall(rf"(?:INSERT INTO|COPY) \S*?{TABLE}[^(]*\([^)]*\btenant_id\b", text)
+        filtered = re.findall(rf"{TABLE}(?: SET .*)?\s+WHERE tenant_id = {TENANT}", text, re.DOTALL)
+        is_open = name in ("_LIST_RUNS", "_COUNT_RUNS") and text.endswith(" WHERE ")
+        assert len(inserted) + len(filtered) + is_open == len(re.findall(TABLE, text)), name
 
 
 @pytest.mark.parametrize("module", STORES, ids=lambda module: module.__name__)

@@ -51,7 +51,7 @@ def settle_schema(cursor: Cursor, schema: str, *, migrate: bool, rls: bool) -> b
         for name in pending:
             _apply(cursor, schema, name)
             cursor.execute(f"INSERT INTO {schema}.migrations (name) VALUES (%s)".encode(), [name])  # noqa: S608 - quoted
-        if rls and not row_security:
+        if (rls and not row_security) or (pending and row_security):
             _apply(cursor, schema, "row_level_security")
     return row_security or rls
 

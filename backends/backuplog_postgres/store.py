@@ -1,6 +1,6 @@
 """The store: what backuplog's contract asks for, as SQL beside the function that runs it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from types import TracebackType
@@ -15,6 +15,7 @@ from backuplog import (
     DEFAULT_TENANT,
     Agent,
     AgentNotFound,
+    AgentToken,
     BackupRun,
     Chunk,
     LogState,
@@ -39,6 +40,7 @@ _RUN_COLUMNS: Final = (
     "received_at, updated_at, log_state, log_bytes, log_sha256, dropped_bytes"
 )
 _STORED_COLUMNS: Final = f"{_RUN_COLUMNS}, digest, superseded, end_time_reported, log_version"
+_TOKEN_COLUMNS: Final = "prefix, agent_id, digest, created_at, expires_at, last_used_at"
 _STORED_TYPES: Final = (
     "uuid, uuid, uuid, text, text, timestamptz, timestamptz, float8, text, text, "
     "timestamptz, timestamptz, text, int8, bytea, int8, bytea, bytea, bool, int8"
@@ -178,7 +180,7 @@ class PostgresStore:
         """Close it."""
         self.close()
 
-    def _execute(self, cursor: Cursor, statement: str, parameters: Sequence[object]) -> Cursor:
+    def _execute(self, cursor: Cursor, statement: str, parameters: Sequence[object] | Mapping[str, object]) -> Cursor:
         return cursor.execute(_in_schema(statement, self._schema), parameters, prepare=self._prepare, binary=True)
 
     _ADD_AGENT: Final = """
@@ -407,6 +409,88 @@ class PostgresStore:
         with self._connections.statement(self._tenant_id) as cursor:
             rows = self._execute(cursor, f"{self._COUNT_RUNS}{where}", parameters).fetchall()
         return int(rows[0][0])
+
+    # A step from policy to policy, and in each the newest success: two look-ups in an index for each policy.
+    _LIST_LAST_SUCCESSES: Final = f"""
+        WITH RECURSIVE policies (policy_id) AS (
+            (SELECT policy_id FROM {{schema}}.backup_runs WHERE tenant_id = %(tenant)b ORDER BY policy_id LIMIT 1)
+            UNION ALL
+            SELECT (
+                SELECT policy_id FROM {{schema}}.backup_runs
+                WHERE tenant_id = %(tenant)b AND policy_id > policies.policy_id ORDER BY policy_id LIMIT 1
+            ) FROM policies WHERE policy_id IS NOT NULL
+        )
+        SELECT {_RUN_COLUMNS} FROM {{schema}}.backup_runs WHERE tenant_id = %(tenant)b AND id IN (
+            SELECT (
+                SELECT id FROM {{schema}}.backup_runs
+                WHERE tenant_id = %(tenant)b AND policy_id = policies.policy_id AND status = 'success'
+                ORDER BY start_time DESC, id DESC LIMIT 1
+            ) FROM policies
+        )
+    """  # noqa: S608
+
+    def list_last_successes(self) -> Sequence[BackupRun]:
+        """List each policy's newest success."""
+        with self._connections.statement(self._tenant_id) as cursor:
+            rows = self._execute(cursor, self._LIST_LAST_SUCCESSES, {"tenant": self._tenant_id}).fetchall()
+        return list(_runs(self._tenant_id, rows))
+
+    _ADD_TOKEN: Final = """
+        INSERT INTO {schema}.agent_tokens (tenant_id, prefix, agent_id, digest, created_at, expires_at, last_used_at)
+        VALUES (%b, %b, %b, %b, %b, %b, %b)
+    """
+
+    def add_token(self, token: AgentToken) -> None:
+        """Store a token."""
+        times = (token.created_at, token.expires_at, token.last_used_at)
+        row = (self._tenant_id, token.prefix, token.agent_id, token.digest, *times)
+        with self._connections.statement(self._tenant_id) as cursor:
+            self._execute(cursor, self._ADD_TOKEN, row)
+
+    _FIND_TOKEN: Final = f"SELECT {_TOKEN_COLUMNS} FROM {{schema}}.agent_tokens WHERE tenant_id = %b AND prefix = %b"  # noqa: S608
+
+    def find_token(self, prefix: str) -> AgentToken | None:
+        """Find a token."""
+        with self._connections.statement(self._tenant_id) as cursor:
+            row = self._execute(cursor, self._FIND_TOKEN, (self._tenant_id, prefix)).fetchone()
+        return None if row is None else self._token(row)
+
+    _LIST_TOKENS: Final = (
+        f"SELECT {_TOKEN_COLUMNS} FROM {{schema}}.agent_tokens "  # noqa: S608
+        "WHERE tenant_id = %b AND agent_id = %b ORDER BY created_at, prefix"
+    )
+
+    def list_tokens(self, agent_id: UUID) -> Sequence[AgentToken]:
+        """List an agent's tokens, oldest first."""
+        with self._connections.statement(self._tenant_id) as cursor:
+            rows = self._execute(cursor, self._LIST_TOKENS, (self._tenant_id, agent_id)).fetchall()
+        return [self._token(row) for row in rows]
+
+    def _token(self, row: tuple[Any, ...]) -> AgentToken:
+        prefix, agent_id, digest, created_at, expires_at, last_used_at = row
+        return AgentToken(
+            prefix=prefix,
+            tenant_id=self._tenant_id,
+            agent_id=agent_id,
+            digest=digest,
+            created_at=created_at,
+            expires_at=expires_at,
+            last_used_at=last_used_at,
+        )
+
+    _NOTE_TOKEN_USE: Final = "UPDATE {schema}.agent_tokens SET last_used_at = %b WHERE tenant_id = %b AND prefix = %b"
+
+    def note_token_use(self, prefix: str, used_at: datetime) -> None:
+        """Set when a token was last used."""
+        with self._connections.statement(self._tenant_id) as cursor:
+            self._execute(cursor, self._NOTE_TOKEN_USE, (used_at, self._tenant_id, prefix))
+
+    _REMOVE_TOKEN: Final = "DELETE FROM {schema}.agent_tokens WHERE tenant_id = %b AND prefix = %b"
+
+    def remove_token(self, prefix: str) -> bool:
+        """Remove a token."""
+        with self._connections.statement(self._tenant_id) as cursor:
+            return self._execute(cursor, self._REMOVE_TOKEN, (self._tenant_id, prefix)).rowcount == 1
 
 
 def _quoted(schema: str) -> str:

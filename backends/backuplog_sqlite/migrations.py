@@ -76,5 +76,25 @@ def m001_runs_and_logs(database: Database) -> None:
         database.execute(statement)
 
 
-MIGRATION_NAMES = frozenset({m001_runs_and_logs.__name__})
+@migrations()
+def m002_agent_tokens(database: Database) -> None:
+    """Create the table of agents' tokens."""
+    database.execute(
+        """
+        CREATE TABLE agent_tokens (
+            tenant_id BLOB NOT NULL,
+            prefix TEXT NOT NULL,
+            agent_id BLOB NOT NULL,
+            digest BLOB NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER,
+            last_used_at INTEGER,
+            PRIMARY KEY (tenant_id, prefix)
+        ) WITHOUT ROWID
+        """
+    )
+    database.execute("CREATE INDEX agent_tokens_agent ON agent_tokens (tenant_id, agent_id, created_at, prefix)")
+
+
+MIGRATION_NAMES = frozenset({m001_runs_and_logs.__name__, m002_agent_tokens.__name__})
 """Every migration that this version knows; a database with another was written by a newer one."""

@@ -11,6 +11,7 @@ from backuplog import (
     DEFAULT_TENANT,
     Agent,
     AgentNotFound,
+    AgentToken,
     BackupRun,
     Chunk,
     LogState,
@@ -34,6 +35,7 @@ _RUN_COLUMNS: Final = (
     "id, agent_id, policy_id, task_type, status, start_time, end_time, duration_seconds, error_message, snapshot_id, "
     "received_at, updated_at, log_state, log_bytes, log_sha256, dropped_bytes"
 )
+_TOKEN_COLUMNS: Final = "prefix, agent_id, digest, created_at, expires_at, last_used_at"
 _STORED_COLUMNS: Final = f"{_RUN_COLUMNS}, digest, superseded, end_time_reported, log_version"
 
 
@@ -294,6 +296,86 @@ class SqliteStore:
         with self._connections.reading() as cursor:
             return int(cursor.execute(f"{self._COUNT_RUNS}{where}", parameters).fetchone()[0])
 
+    # A step from policy to policy, and in each the newest success: two look-ups in an index for each policy.
+    _LIST_LAST_SUCCESSES: Final = f"""
+        WITH RECURSIVE policies (policy_id) AS (
+            SELECT min(policy_id) FROM backup_runs WHERE tenant_id = :tenant
+            UNION ALL
+            SELECT (SELECT min(policy_id) FROM backup_runs WHERE tenant_id = :tenant AND policy_id > policies.policy_id)
+            FROM policies WHERE policy_id IS NOT NULL
+        )
+        SELECT {_RUN_COLUMNS} FROM backup_runs WHERE tenant_id = :tenant AND id IN (
+            SELECT (
+                SELECT id FROM backup_runs
+                WHERE tenant_id = :tenant AND policy_id = policies.policy_id AND +status = 'success'
+                ORDER BY start_time DESC, id DESC LIMIT 1
+            ) FROM policies
+        )
+    """  # noqa: S608
+
+    def list_last_successes(self) -> Sequence[BackupRun]:
+        """List each policy's newest success."""
+        with self._connections.reading() as cursor:
+            rows = cursor.execute(self._LIST_LAST_SUCCESSES, {"tenant": self._tenant_id.bytes}).fetchall()
+        return list(_runs(self._tenant_id, rows))
+
+    _ADD_TOKEN: Final = """
+        INSERT INTO agent_tokens (tenant_id, prefix, agent_id, digest, created_at, expires_at, last_used_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+    """
+
+    def add_token(self, token: AgentToken) -> None:
+        """Store a token."""
+        times = (token.created_at, token.expires_at, token.last_used_at)
+        row = (self._tenant_id.bytes, token.prefix, token.agent_id.bytes, token.digest, *map(_optional_time, times))
+        with self._connections.writing() as cursor:
+            cursor.execute(self._ADD_TOKEN, row)
+
+    _FIND_TOKEN: Final = f"SELECT {_TOKEN_COLUMNS} FROM agent_tokens WHERE tenant_id = ? AND prefix = ?"  # noqa: S608
+
+    def find_token(self, prefix: str) -> AgentToken | None:
+        """Find a token."""
+        with self._connections.reading() as cursor:
+            row = cursor.execute(self._FIND_TOKEN, (self._tenant_id.bytes, prefix)).fetchone()
+        return None if row is None else self._token(row)
+
+    _LIST_TOKENS: Final = (
+        f"SELECT {_TOKEN_COLUMNS} FROM agent_tokens "  # noqa: S608
+        "WHERE tenant_id = ? AND agent_id = ? ORDER BY created_at, prefix"
+    )
+
+    def list_tokens(self, agent_id: UUID) -> Sequence[AgentToken]:
+        """List an agent's tokens, oldest first."""
+        with self._connections.reading() as cursor:
+            rows = cursor.execute(self._LIST_TOKENS, (self._tenant_id.bytes, agent_id.bytes)).fetchall()
+        return [self._token(row) for row in rows]
+
+    def _token(self, row: tuple[Any, ...]) -> AgentToken:
+        prefix, agent_id, digest, created_at, expires_at, last_used_at = row
+        return AgentToken(
+            prefix=prefix,
+            tenant_id=self._tenant_id,
+            agent_id=UUID(bytes=agent_id),
+            digest=digest,
+            created_at=_moment(created_at),
+            expires_at=None if expires_at is None else _moment(expires_at),
+            last_used_at=None if last_used_at is None else _moment(last_used_at),
+        )
+
+    _NOTE_TOKEN_USE: Final = "UPDATE agent_tokens SET last_used_at = ? WHERE tenant_id = ? AND prefix = ?"
+
+    def note_token_use(self, prefix: str, used_at: datetime) -> None:
+        """Set when a token was last used."""
+        with self._connections.writing() as cursor:
+            cursor.execute(self._NOTE_TOKEN_USE, (_microseconds(used_at), self._tenant_id.bytes, prefix))
+
+    _REMOVE_TOKEN: Final = "DELETE FROM agent_tokens WHERE tenant_id = ? AND prefix = ?"
+
+    def remove_token(self, prefix: str) -> bool:
+        """Remove a token."""
+        with self._connections.writing() as cursor:
+            return cursor.execute(self._REMOVE_TOKEN, (self._tenant_id.bytes, prefix)).rowcount == 1
+
 
 def _where(
     tenant_id: UUID, query: RunQuery, after: tuple[datetime, UUID] | None
@@ -334,7 +416,7 @@ def _row(stored: StoredRun) -> tuple[Any, ...]:
         run.task_type,
         run.status,
         _microseconds(run.start_time),
-        None if run.end_time is None else _microseconds(run.end_time),
+        _optional_time(run.end_time),
         run.duration_seconds,
         run.error_message,
         run.snapshot_id,
@@ -382,6 +464,10 @@ def _runs(tenant_id: UUID, rows: Iterable[tuple[Any, ...]]) -> Iterator[BackupRu
 
 def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def _optional_time(moment: datetime | None) -> int | None:
+    return None if moment is None else _microseconds(moment)
 
 
 def _moment(microseconds: int) -> datetime:

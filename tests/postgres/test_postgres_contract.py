@@ -45,7 +45,8 @@ class TestPostgresWithRowLevelSecurity(StoreContract):
         """Empty the user's schema."""
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(
-                "DROP TABLE IF EXISTS backuplog.agents, backuplog.backup_runs, backuplog.backup_run_logs, "
+                "DROP TABLE IF EXISTS backuplog.agents, backuplog.agent_tokens, backuplog.backup_runs, "
+                "backuplog.backup_run_logs, "
                 "backuplog.migrations"
             )
         with backuplog.open_store(self._url, rls=True, prepare=False) as store:

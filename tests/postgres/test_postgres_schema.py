@@ -91,7 +91,7 @@ def test_a_schema_may_have_any_name(url: str, payload: Payload, schema: str) -> 
         backuplog.ingest_task_results(store, [(agent_id, sent), (agent_id, payload(log="x"))])
         assert backuplog.read_log(store, sent["taskId"]) == b"log"
     after = tables(url)
-    assert after.pop(schema) == {"agents", "backup_runs", "backup_run_logs", "migrations"}
+    assert after.pop(schema) == {"agents", "agent_tokens", "backup_runs", "backup_run_logs", "migrations"}
     assert after == before
     backuplog.open_store(url, schema=schema, migrate=False).close()
     drop(url, schema)
@@ -134,7 +134,7 @@ def test_nothing_crosses_tenants(store: backuplog.Store, url: str) -> None:
             "UNION ALL SELECT relname FROM pg_class "
             "WHERE relnamespace = 'backuplog'::regnamespace AND relkind = 'S'"
         ).fetchall()
-    assert len(indexes) == 7
+    assert len(indexes) == 9
     assert all(re.search(r"\(tenant_id, ", definition) for (definition,) in indexes)
     assert others == []
 
@@ -153,6 +153,19 @@ def test_a_frozen_schema_is_upgraded(url: str, payload: Payload) -> None:
         sent = payload(taskId=str(UUID(int=3)), policyId=str(UUID(int=5)), durationSeconds=1, log="first")
         assert backuplog.ingest_task_result(store, UUID(int=2), sent).outcome == "stale"
     backuplog.open_store(url, migrate=False).close()
+
+
+def test_a_new_table_is_guarded_too(url: str) -> None:
+    """Migrating a schema that has row-level security gives its new tables the policy."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(FROZEN.read_bytes())
+        connection.execute("ALTER TABLE backuplog.backup_runs ENABLE ROW LEVEL SECURITY")
+    backuplog.open_store(url).close()
+    with psycopg.connect(url) as connection:
+        guarded = connection.execute(
+            "SELECT tablename FROM pg_policies WHERE schemaname = 'backuplog' ORDER BY tablename"
+        ).fetchall()
+    assert guarded == [("agent_tokens",), ("agents",), ("backup_run_logs",), ("backup_runs",)]
 
 
 # --- an ordinary user -------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from backuplog import (
     DEFAULT_TENANT,
     Agent,
     AgentNotFound,
+    AgentToken,
     BackupRun,
     Chunk,
     Receipt,
@@ -33,6 +34,7 @@ class Tables:
     agents: dict[tuple[UUID, UUID], Agent] = attrs.field(factory=dict)
     runs: dict[tuple[UUID, UUID], StoredRun] = attrs.field(factory=dict)
     logs: dict[tuple[UUID, UUID, int], list[Chunk]] = attrs.field(factory=dict)
+    tokens: dict[tuple[UUID, str], AgentToken] = attrs.field(factory=dict)
     closed: bool = False
 
 
@@ -125,6 +127,39 @@ class DictStore:
             and (query.since is None or run.start_time >= query.since)
             and (query.until is None or run.start_time < query.until)
         ]
+
+    def list_last_successes(self) -> Sequence[BackupRun]:
+        """List each policy's newest success."""
+        runs = sorted(self._matching(RunQuery(status="success")), key=_place)
+        return list({run.policy_id: run for run in runs}.values())
+
+    def add_token(self, token: AgentToken) -> None:
+        """Store a token."""
+        self._open().tokens[self.tenant_id, token.prefix] = token
+
+    def find_token(self, prefix: str) -> AgentToken | None:
+        """Find a token."""
+        return self._open().tokens.get((self.tenant_id, prefix))
+
+    def list_tokens(self, agent_id: UUID) -> Sequence[AgentToken]:
+        """List an agent's tokens, oldest first."""
+        tables = self._open()
+        with tables.lock:
+            tokens = [token for (tenant_id, _), token in tables.tokens.items() if tenant_id == self.tenant_id]
+        mine = [token for token in tokens if token.agent_id == agent_id]
+        return sorted(mine, key=lambda token: (token.created_at, token.prefix))
+
+    def note_token_use(self, prefix: str, used_at: datetime) -> None:
+        """Set when a token was last used."""
+        tables = self._open()
+        with tables.lock:
+            token = tables.tokens.get((self.tenant_id, prefix))
+            if token:
+                tables.tokens[self.tenant_id, prefix] = attrs.evolve(token, last_used_at=used_at)
+
+    def remove_token(self, prefix: str) -> bool:
+        """Remove a token."""
+        return self._open().tokens.pop((self.tenant_id, prefix), None) is not None
 
     def close(self) -> None:
         """Close the store, unless this is a view."""
