@@ -2,16 +2,23 @@
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, NoReturn
+from uuid import UUID
 
 import attrs
 import cattrs
 
 from .errors import FieldError, InvalidTaskResult
-from .model import TaskResult
+from .model import BackupRun, TaskResult
 
 converter: Final = cattrs.Converter()
-"""Structures a ``TaskResult`` from its wire form: camelCase keys, ``null`` the same as absent, others ignored."""
+"""Structures a ``TaskResult`` from its wire form: camelCase keys, ``null`` the same as absent, others ignored; gives a
+``BackupRun`` the form that JSON can hold."""
+
+converter.register_unstructure_hook(UUID, str)
+converter.register_unstructure_hook(datetime, lambda moment: moment.isoformat().replace("+00:00", "Z"))
+converter.register_unstructure_hook(bytes, bytes.hex)
 
 # taskId -> task_id ...
 _WIRE_NAMES: Final = {
@@ -51,6 +58,33 @@ def parse_task_result(payload: bytes | str | Mapping[str, Any] | TaskResult) -> 
         kind = "an array" if isinstance(document, list) else f"a {type(document).__name__}"
         _refuse(f"must be a JSON object, not {kind}")
     return converter.structure(document, TaskResult)
+
+
+def parse_batch(body: bytes, *, is_lines: bool) -> list[bytes | Mapping[str, Any]]:
+    """Take a batch apart into payloads, each for ``parse_task_result`` to judge by itself.
+
+    Args:
+        body: A JSON array, or documents of JSON on a line each.
+        is_lines: Which of the two.
+
+    Raises:
+        InvalidTaskResult: It is not a JSON array.
+    """
+    if is_lines:
+        return [line for line in body.split(b"\n") if line.strip()]
+    documents = _loads(body)
+    if not isinstance(documents, list):
+        _refuse("must be a JSON array of task results")
+    items: list[Any] = documents  # pyright: ignore[reportUnknownVariableType]
+    # A string in the array would be read as a document of its own: written as JSON it is refused as what it is.
+    return [item if isinstance(item, Mapping) else json.dumps(item).encode() for item in items]
+
+
+def run_document(run: BackupRun) -> dict[str, Any]:
+    """Give a run as JSON shows it: every field but the tenant, in snake case, times in RFC 3339, bytes in hex."""
+    document: dict[str, Any] = converter.unstructure(run)
+    del document["tenant_id"]
+    return document
 
 
 def _loads(document: bytes | str) -> object:

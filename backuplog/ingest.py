@@ -97,8 +97,8 @@ def ingest_task_results(
         stored: Sequence[_Answer]
         try:
             stored = [_Answer(unavailable)] * len(submissions) if unavailable else _submit(store, submissions)
-        except StoreUnavailable as error:
-            unavailable = error
+        except StoreError as error:
+            unavailable = error if isinstance(error, StoreUnavailable) else None
             stored = [_Answer(error)] * len(submissions)
         following = iter(stored)
         settled = [next(following) if isinstance(item, Submission) else _Answer(item.error) for item in batch]

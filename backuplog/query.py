@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import BytesIO
 from typing import Final, NoReturn
 from uuid import UUID
@@ -175,6 +176,14 @@ def iter_log(
     """
     stored = _find_log(store, run_id, agent_id)
     return _pieces(store, stored, *slice(start, stop).indices(stored.run.log_bytes)[:2])
+
+
+def open_log(
+    store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = None
+) -> tuple[BackupRun, Callable[[int, int], Iterator[bytes]]]:
+    """Give a run, and a function that reads a part of the very log that the run describes, as ``iter_log`` does."""
+    stored = _find(store, run_id, agent_id)
+    return stored.run, partial(_pieces, store, stored)
 
 
 def _pieces(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[bytes]:

@@ -25,6 +25,9 @@ ORDER = [
     "ingest",
     "query",
     "token",
+    "request",
+    "response",
+    "http",
 ]
 
 

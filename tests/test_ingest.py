@@ -79,6 +79,22 @@ def test_an_unavailable_store_answers_for_the_rest(spy: Any, agent_id: UUID, pay
     assert backuplog.query_runs(spy).total == 500
 
 
+def test_a_batch_of_one_that_fails_is_an_answer(
+    spy: Any, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that fails on the only result of a transaction is that result's answer; the next one is tried."""
+
+    def fail(_: object) -> None:
+        raise backuplog.StoreError("broken")
+
+    monkeypatch.setattr(spy, "submit", fail)
+    answers = backuplog.ingest_task_results(spy, [(agent_id, payload()), (agent_id, payload(log="x"))])
+    assert [type(answer) for answer in answers] == [backuplog.StoreError] * 2
+    assert [type(answer) for answer in backuplog.ingest_task_results(spy, [(agent_id, payload())])] == [
+        backuplog.StoreError
+    ]
+
+
 def test_a_lost_log_is_told_without_its_content(
     spy: Any, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture
 ) -> None:

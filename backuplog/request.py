@@ -1,0 +1,262 @@
+"""What comes in over HTTP: headers, query and body, read no further than a limit."""
+
+import re
+import sys
+import zlib
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from io import BytesIO
+from types import MappingProxyType
+from typing import Any, Final, Protocol, runtime_checkable
+from urllib.parse import parse_qsl
+
+import attrs
+
+from .errors import FieldError, InvalidQuery, InvalidTaskResult, PayloadTooLarge, Unauthenticated, UnsupportedMedia
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_MAX_FIELDS: Final = 100
+_RANGE: Final = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))", re.ASCII)
+_PIECE_BYTES: Final = 65_536
+# https://www.rfc-editor.org/rfc/rfc9659: a decoder of content need not hold more than 8 MB.
+_ZSTD_WINDOW_LOG: Final = 23
+_GZIP_WINDOW_BITS: Final = 31
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A binary file, as ``wsgi.input`` is."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most so many bytes, and none at the end."""
+        ...
+
+
+def _lower(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name.lower(): value for name, value in dict(headers).items()}
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """The parts of a request.
+
+    Attributes:
+        headers: Names in any case and values: a mapping or pairs, as every framework has them.
+        query: What stands behind the ``?``, as it was sent.
+        body: The bytes, a binary file such as ``wsgi.input``, or pieces. It is read no further than the guard allows.
+    """
+
+    headers: Mapping[str, str] = attrs.field(default=MappingProxyType({}), converter=_lower, repr=False)
+    query: str = ""
+    body: bytes | Readable | Iterable[bytes] = attrs.field(default=b"", repr=False)
+
+
+def bearer_token(request: Request) -> str:
+    """Give the token that a request carries.
+
+    Raises:
+        Unauthenticated: It carries none.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated
+    return token.strip()
+
+
+def entity_tags(header: str) -> set[str]:
+    """Give the entity tags of ``If-None-Match``, which compares them weakly."""
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+
+
+def media_type(request: Request, accepted: frozenset[str]) -> str:
+    """Give the media type of a body, ``application/json`` where none is said, and refuse others.
+
+    Raises:
+        UnsupportedMedia: It is none of the accepted ones, or not in UTF-8.
+    """
+    media, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    charsets = [text.strip('"') for name, _, text in (part.partition("=") for part in parameters) if name == "charset"]
+    if (media or "application/json") not in accepted or any(charset != "utf-8" for charset in charsets):
+        raise UnsupportedMedia(f"the body must be {' or '.join(sorted(accepted))} in UTF-8")
+    return media
+
+
+def parse_query(query: str, known: Iterable[str], *, repeatable: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a query, and refuse what is not known, comes twice or is empty."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    except ValueError:  # a UnicodeDecodeError is one
+        raise InvalidQuery([FieldError("query", "must be percent-encoded UTF-8 of at most 100 fields")]) from None
+    values: dict[str, Any] = {}
+    errors: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            errors[name[:50] if name.isidentifier() else "query"] = "is not known here"
+        elif not value:
+            errors[name] = "must not be empty"
+        elif name in repeatable:
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            errors[name] = "must come once"
+        else:
+            values[name] = value
+    if errors:
+        raise InvalidQuery([FieldError(name, message) for name, message in errors.items()])
+    return values
+
+
+def parse_range(header: str, size: int) -> tuple[int, int] | None:
+    """Read a ``Range`` of bytes as a half-open interval of something of ``size`` bytes.
+
+    Returns:
+        Start and stop; start is not before stop where no byte is asked for that there is. None for a header that is
+        missing, malformed or asks for several ranges: RFC 9110 lets it be ignored.
+    """
+    match = _RANGE.fullmatch(header.strip().replace(" ", ""))
+    if match is None:
+        return None
+    first, last, suffix = match.groups()
+    if suffix is not None:
+        return max(0, size - int(suffix)), (size if int(suffix) else 0)
+    if last and int(last) < int(first):
+        return None
+    return int(first), min(size, int(last) + 1) if last else size
+
+
+def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """Read and decompress a body.
+
+    Args:
+        request: The request.
+        max_bytes: The limit, before and after decompression. A ``Content-Length`` over it is refused unread.
+
+    Returns:
+        The decompressed bytes.
+
+    Raises:
+        PayloadTooLarge: It is over the limit.
+        UnsupportedMedia: It is compressed with something else than gzip or zstd.
+        InvalidTaskResult: It ends too early or cannot be decompressed.
+    """
+    headers = request.headers
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip", "x-gzip", "zstd"):
+        raise UnsupportedMedia("the body may be compressed with gzip or zstd only")
+    length = _length(headers)
+    if length is not None and length > max_bytes:
+        raise _too_large(max_bytes)
+    pieces = _bounded(_pieces(headers, request.body, length), max_bytes)
+    if encoding == "identity":
+        return b"".join(pieces)
+    return b"".join(_bounded(_decoded(pieces, encoding), max_bytes))
+
+
+async def collect_body(pieces: AsyncIterable[bytes], *, max_bytes: int) -> bytes:
+    """Read a body in an async server, no further than just over a limit, which ``read_body`` then refuses.
+
+    Args:
+        pieces: What the framework gives: ``request.stream()``.
+        max_bytes: The limit, in bytes.
+
+    Returns:
+        The body, or as much of it as is over the limit.
+    """
+    whole = BytesIO()
+    async for piece in pieces:
+        whole.write(piece)
+        if whole.tell() > max_bytes:
+            break
+    return whole.getvalue()
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    text = headers.get("content-length", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal()):
+        raise _invalid("has a Content-Length that is no number")
+    return int(text[:20])
+
+
+def _pieces(
+    headers: Mapping[str, str], body: bytes | Readable | Iterable[bytes], length: int | None
+) -> Iterator[bytes]:
+    if isinstance(body, bytes):
+        yield body
+        return
+    if not isinstance(body, Readable):
+        yield from body
+        return
+    # Without a length only a body in chunks has an end: reading on would wait for the next request.
+    if length is None and "transfer-encoding" not in headers:
+        return
+    missing = length
+    while missing is None or missing > 0:
+        piece = body.read(_PIECE_BYTES if missing is None else min(_PIECE_BYTES, missing))
+        if not piece:
+            break
+        yield piece
+        missing = None if missing is None else missing - len(piece)
+    if missing:
+        raise _invalid(f"ended {missing:,} bytes before its Content-Length")
+
+
+def _bounded(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        yield piece
+
+
+def _decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    try:
+        yield from _unzstd(pieces) if encoding == "zstd" else _ungzipped(pieces)
+    except (zlib.error, zstd.ZstdError) as error:
+        raise _invalid(f"cannot be decompressed: {error}") from error
+
+
+def _ungzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    decoder = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    for piece in pieces:
+        rest = piece
+        while rest:
+            if decoder.eof:  # Several members may follow each other.
+                decoder = zlib.decompressobj(_GZIP_WINDOW_BITS)
+            yield decoder.decompress(rest, _PIECE_BYTES)
+            rest = decoder.unconsumed_tail or decoder.unused_data
+    yield decoder.flush()
+    _require_end(is_ended=decoder.eof)
+
+
+def _unzstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    decoder = _zstd_decoder()
+    for piece in pieces:
+        rest = piece
+        while rest or not (decoder.eof or decoder.needs_input):
+            if decoder.eof:  # Several frames may follow each other.
+                decoder = _zstd_decoder()
+            yield decoder.decompress(rest, _PIECE_BYTES)
+            rest = decoder.unused_data
+    _require_end(is_ended=decoder.eof)
+
+
+def _require_end(*, is_ended: bool) -> None:
+    if not is_ended:
+        raise _invalid("ends in the middle of what is compressed")
+
+
+def _zstd_decoder() -> zstd.ZstdDecompressor:
+    return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+
+
+def _too_large(max_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {max_bytes:,} bytes")
+
+
+def _invalid(message: str) -> InvalidTaskResult:
+    return InvalidTaskResult([FieldError("$", message)])

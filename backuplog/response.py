@@ -1,0 +1,131 @@
+"""What goes out over HTTP: JSON, problems (RFC 9457) and logs in pieces."""
+
+import codecs
+import json
+import math
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from itertools import chain
+from typing import Any, Final
+
+import attrs
+
+from .convert import run_document
+from .errors import (
+    BackuplogError,
+    InvalidInput,
+    RateLimited,
+    StoreError,
+    StoreUnavailable,
+    Unauthenticated,
+    UnsupportedMedia,
+)
+from .log import CHUNK_BYTES
+from .model import Receipt, RunPage
+
+_RETRY_SECONDS: Final = 5
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """What to answer.
+
+    Attributes:
+        status: The status code.
+        headers: Names and values; no name comes twice.
+        body: The bytes, or for a log of more than 1 MiB an iterator of pieces. An iterator that raises must end in a
+            broken connection, so that nobody takes the beginning for the whole.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes | Iterator[bytes] = attrs.field(repr=False)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give the body in pieces, whichever it is."""
+        return iter([self.body]) if isinstance(self.body, bytes) else self.body
+
+
+def page_document(page: RunPage) -> dict[str, Any]:
+    """Give a page of runs as JSON shows it."""
+    runs = [run_document(run) for run in page.runs]
+    return {"runs": runs, "total": page.total, "limit": page.limit, "next_cursor": page.next_cursor}
+
+
+def started(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Read the first piece now, while an error can still be answered."""
+    return chain([next(pieces, b"")], pieces)
+
+
+def whole_if_short(pieces: Iterator[bytes], size: int) -> bytes | Iterator[bytes]:
+    """Join what is no longer than a chunk; a short answer then has no error after its headers."""
+    return b"".join(pieces) if size <= CHUNK_BYTES else pieces
+
+
+def json_with_log(document: dict[str, Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Write a run's JSON around its log, which is held one piece at a time."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    yield json.dumps(document).encode()[:-1] + b', "log": "'
+    for piece in pieces:
+        yield json.dumps(decoder.decode(piece)).encode()[1:-1]
+    yield json.dumps(decoder.decode(b"", final=True)).encode()[1:-1] + b'"}'
+
+
+def batch_item(answer: Receipt | BackuplogError) -> dict[str, Any]:
+    """Give what became of one result of a batch."""
+    if isinstance(answer, Receipt):
+        return {
+            "status": "ok",
+            "run_id": str(answer.run_id),
+            "outcome": answer.outcome.value,
+            "log_state": answer.log_state.value,
+            "log_bytes": answer.log_bytes,
+        }
+    return {"status": "error", "error": problem_of(answer)}
+
+
+def problem_response(error: BackuplogError, **members: object) -> Response:
+    """Answer with what went wrong, and further members where there are any."""
+    headers: dict[str, str] = {}
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UnsupportedMedia):
+        headers["Accept-Encoding"] = "gzip, zstd"
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, StoreUnavailable):
+        headers["Retry-After"] = str(_RETRY_SECONDS)
+    return json_response({**problem_of(error), **members}, status=error.http_status, headers=headers)
+
+
+def problem_of(error: BackuplogError) -> dict[str, Any]:
+    """Describe an error to a client."""
+    # What a store says is for the operator's log.
+    detail = str(type(error)()) if isinstance(error, StoreError) else str(error)
+    document = problem(HTTPStatus(error.http_status), error.error_type, detail)
+    if isinstance(error, InvalidInput):
+        document["errors"] = [{"path": item.path, "message": item.message} for item in error.errors]
+    return document
+
+
+def problem(status: HTTPStatus, error_type: str, detail: str) -> dict[str, Any]:
+    """Make a problem of RFC 9457. Its type is its title's; ``error_type`` tells kinds apart and stays the same."""
+    return {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        "error_type": error_type,
+    }
+
+
+def json_response(document: dict[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with JSON, which nobody on the way keeps."""
+    media = "application/json" if status < HTTPStatus.BAD_REQUEST else "application/problem+json"
+    given = {"Content-Type": media, "Cache-Control": "private, no-store", **(headers or {})}
+    return bytes_response(status, given, json.dumps(document).encode())
+
+
+def bytes_response(status: int, headers: dict[str, str], body: bytes) -> Response:
+    """Answer with bytes."""
+    return Response(status=status, headers={**headers, "Content-Length": str(len(body))}, body=body)
