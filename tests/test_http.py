@@ -237,12 +237,24 @@ def test_runs_are_listed_page_by_page(store: backuplog.Store, agent_id: UUID, pa
 @pytest.mark.parametrize(
     ("query", "path"),
     [
-        ("limit=0", "limit"), ("limit=-1", "limit"), ("limit=abc", "limit"), ("limit=1001", "limit"), ("limit=", "limit"),
-        ("limit=1&limit=2", "limit"), ("offset=5", "offset"), ("status=", "status"), ("policy_id=x", "policy_id"),
-        ("since=2026", "since"), ("cursor=x", "cursor"), ("%ff=1", "query"), ("status=%ff", "query"), ("a b=1", "query"),
-        ("&".join(f"status=s{number}" for number in range(101)), "query"), ("limit=" + "9" * 5000, "limit"),
+        ("limit=0", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=abc", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("offset=5", "offset"),
+        ("status=", "status"),
+        ("policy_id=x", "policy_id"),
+        ("since=2026", "since"),
+        ("cursor=x", "cursor"),
+        ("%ff=1", "query"),
+        ("status=%ff", "query"),
+        ("a b=1", "query"),
+        ("&".join(f"status=s{number}" for number in range(101)), "query"),
+        ("limit=" + "9" * 5000, "limit"),
     ],
-)  # fmt: skip
+)
 def test_what_a_list_cannot_be_asked_is_named(store: backuplog.Store, query: str, path: str) -> None:
     """A parameter that is malformed, empty, unknown or comes twice is refused by name, never ignored."""
     status, _, problem = get(http.get_backup_runs, store, None, query=query)
@@ -299,10 +311,15 @@ def logged(store: backuplog.Store, agent_id: UUID, payload: Payload) -> tuple[st
 @pytest.mark.parametrize(
     ("header", "start", "stop"),
     [
-        ("bytes=0-0", 0, 1), ("bytes=5-9", 5, 10), ("bytes=3199990-", 3_199_990, 3_200_000), ("bytes=-10", 3_199_990, 3_200_000),
-        ("bytes=1048570-1048580", 1_048_570, 1_048_581), ("bytes=0-99999999", 0, 3_200_000), ("bytes=-99999999", 0, 3_200_000),
+        ("bytes=0-0", 0, 1),
+        ("bytes=5-9", 5, 10),
+        ("bytes=3199990-", 3_199_990, 3_200_000),
+        ("bytes=-10", 3_199_990, 3_200_000),
+        ("bytes=1048570-1048580", 1_048_570, 1_048_581),
+        ("bytes=0-99999999", 0, 3_200_000),
+        ("bytes=-99999999", 0, 3_200_000),
     ],
-)  # fmt: skip
+)
 def test_a_range_is_given(
     store: backuplog.Store, logged: tuple[str, str, bytes], header: str, start: int, stop: int
 ) -> None:
