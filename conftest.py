@@ -8,7 +8,7 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
-pytest_plugins = ["postgres_server"]
+pytest_plugins = ["postgres_server", "web_site"]
 
 NEED_POSTGRES = ["postgresql.md"]
 

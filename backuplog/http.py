@@ -52,6 +52,7 @@ __all__ = [
     "MAX_BATCH_RESULTS",
     "MAX_BODY_BYTES",
     "MAX_TAIL_LINES",
+    "Endpoint",
     "Guard",
     "Limiter",
     "Request",
@@ -108,6 +109,9 @@ class Guard:
 
 _GUARD: Final = Guard()
 
+
+Endpoint = Callable[..., Response]
+"""Any of the functions below: the store, what stands in the path, the request, and ``guard=``."""
 
 _Given = ParamSpec("_Given")
 

@@ -1,0 +1,51 @@
+"""backuplog behind Django, in one file: ``python django_app.py``, or any WSGI server with ``django_app:app``."""
+
+import os
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+import backuplog
+from backuplog import http
+
+store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
+guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+
+
+def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
+    """Make a view of an endpoint. A token is no cookie, so that no other site can make a browser send it."""
+
+    @csrf_exempt
+    @require_http_methods(methods)
+    def handle(request: HttpRequest, **place: str) -> HttpResponse | StreamingHttpResponse:
+        parts = http.Request(headers=request.headers, query=request.META["QUERY_STRING"], body=request)
+        given = endpoint(store, *place.values(), parts, guard=guard)
+        kind = HttpResponse if isinstance(given.body, bytes) else StreamingHttpResponse
+        return kind(given.body, status=given.status, headers=given.headers)
+
+    return handle
+
+
+AGENT = "agents/<agent_id>"
+urlpatterns = [
+    path(f"{AGENT}/task-results", view(http.post_task_result, "POST")),
+    path(f"{AGENT}/task-results/batch", view(http.post_task_results, "POST")),
+    path(f"{AGENT}/backup-runs", view(http.get_backup_runs, "GET", "HEAD")),
+    path(f"{AGENT}/backup-runs/<run_id>", view(http.get_backup_run, "GET", "HEAD")),
+    path(f"{AGENT}/backup-runs/<run_id>/log", view(http.get_backup_run_log, "GET", "HEAD")),
+]
+
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY=secrets.token_hex(), USE_TZ=True)
+app = WSGIHandler()
+
+if __name__ == "__main__":
+    import waitress
+
+    waitress.serve(app, port=int(os.environ.get("PORT", "8000")))

@@ -1,0 +1,55 @@
+"""backuplog behind FastAPI: ``python fastapi_app.py``, or ``uvicorn fastapi_app:app`` with any number of workers."""
+
+import os
+
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response, StreamingResponse
+
+import backuplog
+from backuplog import http
+
+store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
+guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+app = FastAPI(title="Orchestrator")
+
+
+async def answer(endpoint: http.Endpoint, request: Request, *place: str) -> Response:
+    """Read the body in the event loop, where slow clients cost nothing, and do the work in a thread."""
+    body = await http.collect_body(request.stream(), max_bytes=guard.max_body_bytes)
+    parts = http.Request(headers=request.headers, query=request.url.query, body=body)
+    given = await run_in_threadpool(endpoint, store, *place, parts, guard=guard)
+    if isinstance(given.body, bytes):
+        return Response(given.body, given.status, given.headers)
+    return StreamingResponse(given.body, given.status, given.headers)  # read piece by piece in a thread
+
+
+@app.post("/agents/{agent_id}/task-results")
+async def post_task_result(request: Request, agent_id: str) -> Response:
+    return await answer(http.post_task_result, request, agent_id)
+
+
+@app.post("/agents/{agent_id}/task-results/batch")
+async def post_task_results(request: Request, agent_id: str) -> Response:
+    return await answer(http.post_task_results, request, agent_id)
+
+
+@app.get("/agents/{agent_id}/backup-runs")
+async def get_backup_runs(request: Request, agent_id: str) -> Response:
+    return await answer(http.get_backup_runs, request, agent_id)
+
+
+@app.get("/agents/{agent_id}/backup-runs/{run_id}")
+async def get_backup_run(request: Request, agent_id: str, run_id: str) -> Response:
+    return await answer(http.get_backup_run, request, agent_id, run_id)
+
+
+@app.get("/agents/{agent_id}/backup-runs/{run_id}/log")
+async def get_backup_run_log(request: Request, agent_id: str, run_id: str) -> Response:
+    return await answer(http.get_backup_run_log, request, agent_id, run_id)
+
+
+if __name__ == "__main__":
+    import uvicorn
+
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))

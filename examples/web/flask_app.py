@@ -1,0 +1,50 @@
+"""backuplog behind Flask: ``python flask_app.py``, or any WSGI server with ``flask_app:app``."""
+
+import os
+
+from flask import Flask, Response, request
+
+import backuplog
+from backuplog import http
+
+store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
+guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+app = Flask(__name__)
+
+
+def answer(endpoint: http.Endpoint, *place: str) -> Response:
+    """Hand the parts of the request over; the body is read no further than the guard allows."""
+    parts = http.Request(headers=request.headers, query=request.query_string.decode("latin-1"), body=request.stream)
+    given = endpoint(store, *place, parts, guard=guard)
+    return Response(given.pieces(), given.status, given.headers)
+
+
+@app.post("/agents/<agent_id>/task-results")
+def post_task_result(agent_id: str) -> Response:
+    return answer(http.post_task_result, agent_id)
+
+
+@app.post("/agents/<agent_id>/task-results/batch")
+def post_task_results(agent_id: str) -> Response:
+    return answer(http.post_task_results, agent_id)
+
+
+@app.get("/agents/<agent_id>/backup-runs")
+def get_backup_runs(agent_id: str) -> Response:
+    return answer(http.get_backup_runs, agent_id)
+
+
+@app.get("/agents/<agent_id>/backup-runs/<run_id>")
+def get_backup_run(agent_id: str, run_id: str) -> Response:
+    return answer(http.get_backup_run, agent_id, run_id)
+
+
+@app.get("/agents/<agent_id>/backup-runs/<run_id>/log")
+def get_backup_run_log(agent_id: str, run_id: str) -> Response:
+    return answer(http.get_backup_run_log, agent_id, run_id)
+
+
+if __name__ == "__main__":
+    import waitress
+
+    waitress.serve(app, port=int(os.environ.get("PORT", "8000")))

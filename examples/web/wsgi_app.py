@@ -1,0 +1,51 @@
+"""backuplog behind nothing at all: ``python wsgi_app.py``, or any WSGI server with ``wsgi_app:app``."""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import backuplog
+from backuplog import http
+
+store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
+guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+
+ENDPOINTS = [
+    ("POST", re.compile(r"/agents/([^/]+)/task-results"), http.post_task_result),
+    ("POST", re.compile(r"/agents/([^/]+)/task-results/batch"), http.post_task_results),
+    ("GET", re.compile(r"/agents/([^/]+)/backup-runs"), http.get_backup_runs),
+    ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)"), http.get_backup_run),
+    ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)/log"), http.get_backup_run_log),
+]
+
+
+def headers_of(environ: dict[str, Any]) -> dict[str, str]:
+    """Give the headers that a WSGI server has put among the variables of a request."""
+    names = [name for name in environ if name.startswith("HTTP_") or name in ("CONTENT_TYPE", "CONTENT_LENGTH")]
+    return {name.removeprefix("HTTP_").replace("_", "-"): environ[name] for name in names}
+
+
+def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Find the endpoint of a path, and answer what it gives."""
+    method, path = environ["REQUEST_METHOD"].replace("HEAD", "GET"), environ["PATH_INFO"]
+    matching = [
+        (known, match, endpoint) for known, pattern, endpoint in ENDPOINTS if (match := pattern.fullmatch(path))
+    ]
+    if not matching:
+        start_response("404 Not Found", [])
+        return []
+    [(known, match, endpoint)] = matching
+    if method != known:
+        start_response("405 Method Not Allowed", [("Allow", known)])
+        return []
+    parts = http.Request(headers=headers_of(environ), query=environ.get("QUERY_STRING", ""), body=environ["wsgi.input"])
+    given = endpoint(store, *match.groups(), parts, guard=guard)
+    start_response(f"{given.status} ", [*given.headers.items()])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else given.pieces()
+
+
+if __name__ == "__main__":
+    import waitress
+
+    waitress.serve(app, port=int(os.environ.get("PORT", "8000")))

@@ -1,0 +1,202 @@
+"""What an agent and a UI see of each example, through a real client and a real server."""
+
+import gzip
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from backports import zstd
+
+import backuplog
+from web_site import Site
+
+PAYLOADS = Path(__file__).parent.parent / "data" / "payloads"
+
+
+def result(**fields: object) -> dict[str, Any]:
+    """Make a result of a new task."""
+    return {
+        "taskId": str(uuid4()),
+        "policyId": str(uuid4()),
+        "taskType": "backup",
+        "status": "success",
+        "durationSeconds": 1.5,
+        **fields,
+    }
+
+
+@pytest.mark.parametrize("path", sorted(PAYLOADS.glob("*.json")), ids=lambda path: path.stem)
+def test_real_results_come_back(site: Site, path: Path) -> None:
+    """A result of a real agent is taken in twice as once, listed, and its run and log are those that were sent."""
+    sent = {**json.loads(path.read_text()), "policyId": str(uuid4()), "taskId": str(uuid4())}
+    with site.client() as client:
+        for outcome in ("created", "replayed"):
+            posted = client.post(f"{site.agent}/task-results", json=sent)
+            assert (posted.status_code, posted.json()) == (200, {"status": "ok"})
+            assert posted.headers["Backuplog-Outcome"] == outcome
+        listed = client.get(f"{site.agent}/backup-runs", params={"policy_id": sent["policyId"]}).json()
+        run = client.get(f"{site.agent}/backup-runs/{sent['taskId']}").json()
+        log = client.get(f"{site.agent}/backup-runs/{sent['taskId']}/log")
+    assert (listed["total"], listed["limit"], listed["next_cursor"]) == (1, 100, None)
+    expected = {"success": "success", "failure": "failed"}[sent["status"]]
+    assert (run["status"], run["task_type"], run["snapshot_id"]) == (
+        expected,
+        sent["taskType"],
+        sent.get("snapshotId") or None,
+    )
+    assert run["log"] == sent.get("log")
+    assert log.content.decode() == (sent.get("log") or "")
+    assert listed["runs"] == [{name: value for name, value in run.items() if name != "log"}]
+
+
+def test_a_long_log_is_streamed_and_resumed(site: Site) -> None:
+    """8 MiB arrive whole in pieces; a broken download goes on where it stopped; an unchanged log is not sent again."""
+    log = "".join(f"{number:07d}\n" for number in range(1 << 20))
+    sent = result(log=log)
+    place = f"{site.agent}/backup-runs/{sent['taskId']}/log"
+    with site.client() as client:
+        assert client.post(f"{site.agent}/task-results", json=sent).status_code == 200
+        with client.stream("GET", place) as whole:
+            first = next(whole.iter_raw(100_000))
+            tag = whole.headers["ETag"]
+            assert whole.headers["Content-Length"] == str(8 << 20)
+        rest = client.get(place, headers={"Range": f"bytes={len(first)}-", "If-Range": tag})
+        assert (rest.status_code, first + rest.content) == (206, log.encode())
+        assert client.get(place).content == log.encode()
+        part = client.get(place, headers={"Range": "bytes=1048570-1048585"})
+        assert (part.status_code, part.content) == (206, log.encode()[1048570:1048586])
+        assert part.headers["Content-Range"] == f"bytes 1048570-1048585/{8 << 20}"
+        unchanged = client.get(place, headers={"If-None-Match": tag})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+        assert client.get(place, headers={"Range": f"bytes={8 << 20}-"}).status_code == 416
+        assert client.get(place, params={"tail": 2}).content == b"1048574\n1048575\n"
+        run = client.get(f"{site.agent}/backup-runs/{sent['taskId']}").json()
+        assert run["log"] == log
+        head = client.head(place)
+        # FastAPI answers HEAD where it is told to only.
+        assert (head.status_code, head.content) == (405 if site.name == "fastapi" else 200, b"")
+
+
+def test_compressed_bodies_are_taken(site: Site) -> None:
+    """Gzip and zstd, also in chunks without a length."""
+    with site.client() as client:
+        for name, compress in (("gzip", gzip.compress), ("zstd", zstd.compress)):
+            for in_chunks in (False, True):
+                sent = result(log="x" * 1_000_000)
+                body = compress(json.dumps(sent).encode())
+                content = (body[start : start + 999] for start in range(0, len(body), 999)) if in_chunks else body
+                headers = {"Content-Encoding": name, "Content-Type": "application/json"}
+                answer = client.post(f"{site.agent}/task-results", content=content, headers=headers)
+                assert answer.status_code == 200, answer.text
+                assert backuplog.read_log(site.store, sent["taskId"]) == b"x" * 1_000_000
+
+
+def test_a_batch_is_answered_item_by_item(site: Site) -> None:
+    """Good and bad results in an array and on lines."""
+    good, bad = result(log="log"), {"taskId": "x"}
+    with site.client() as client:
+        answer = client.post(f"{site.agent}/task-results/batch", json=[good, bad])
+        assert [item["status"] for item in answer.json()["results"]] == ["ok", "error"]
+        lines = "\n".join(json.dumps(one) for one in (bad, good))
+        headers = {"Content-Type": "application/x-ndjson"}
+        answer = client.post(f"{site.agent}/task-results/batch", content=lines, headers=headers)
+        assert [item.get("outcome") for item in answer.json()["results"]] == [None, "replayed"]
+
+
+def test_who_may_not_is_told_so(site: Site) -> None:
+    """No token, a wrong one, another agent's, an unknown run, a bad body: a problem each."""
+    other = backuplog.register_agent(site.store, uuid4()).id
+    with site.client() as client, site.client(token=backuplog.issue_agent_token(site.store, other)) as stranger:
+        post = f"{site.agent}/task-results"
+        answers = [
+            (httpx.post(f"http://127.0.0.1:{site.port}{post}", json=result()), 401, "unauthenticated"),
+            (client.post(post, json=result(), headers={"Authorization": "Bearer x"}), 401, "unauthenticated"),
+            (stranger.post(post, json=result()), 403, "forbidden"),
+            (stranger.get(f"{site.agent}/backup-runs"), 403, "forbidden"),
+            (client.get(f"{site.agent}/backup-runs/{uuid4()}"), 404, "run_not_found"),
+            (client.get(f"{site.agent}/backup-runs?offset=5"), 400, "invalid_query"),
+            (client.post(post, content=b"{", headers={"Content-Type": "application/json"}), 400, "invalid_task_result"),
+            (client.post(post, content=b"{}", headers={"Content-Type": "text/plain"}), 415, "unsupported_media"),
+        ]
+    for answer, status, error_type in answers:
+        assert (answer.status_code, answer.json()["error_type"]) == (status, error_type)
+        assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_what_is_too_large_is_refused(site: Site) -> None:
+    """A length over the limit is refused without the body; a bomb is refused before it fills the memory."""
+    with site.client() as client:
+        bomb = gzip.compress(bytes(200 << 20), 9)
+        before = peak(site.process)
+        answer = client.post(f"{site.agent}/task-results", content=bomb, headers={"Content-Encoding": "gzip"})
+        assert (answer.status_code, answer.json()["error_type"]) == (413, "payload_too_large")
+        assert peak(site.process) - before < 100 << 20
+    # waitress takes a body in before it hands it over, to its own limit of 1 GiB.
+    status = raw(site, b"Content-Length: 999999999\r\n", b"") if site.name in ("fastapi", "starlette") else b"413"
+    assert b"413" in status or status == b""
+
+
+def test_broken_and_slow_bodies_harm_nobody(site: Site) -> None:
+    """Clients that go away or dribble do not keep others from being served, and leave nothing behind."""
+    body = json.dumps(result()).encode()
+    slow = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(30)]
+    for connection in slow:
+        connection.sendall(head_of(site, b"Content-Length: %d\r\n" % len(body)) + body[:20])
+    with site.client() as client:
+        total = client.get(f"{site.agent}/backup-runs").json()["total"]
+        assert client.post(f"{site.agent}/task-results", json=result()).status_code == 200
+        for connection in slow[:29]:
+            connection.close()
+        slow[29].sendall(body[20:])
+        assert b" 200 " in slow[29].recv(100)
+        slow[29].close()
+        assert client.get(f"{site.agent}/backup-runs").json()["total"] == total + 2
+
+
+def test_fifty_clients_at_once_are_all_served(site: Site) -> None:
+    """Fifty clients post and read different runs at once."""
+    failures: list[object] = []
+
+    def work(number: int) -> None:
+        log = f"{number}\n" * (number * 37_123 % 30_000)
+        sent = result(log=log)
+        with site.client() as client:
+            try:
+                posted = client.post(f"{site.agent}/task-results", json=sent)
+                got = client.get(f"{site.agent}/backup-runs/{sent['taskId']}/log")
+                if (posted.status_code, got.text) != (200, log):
+                    failures.append((posted.status_code, got.status_code))
+            except httpx.HTTPError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def head_of(site: Site, headers: bytes) -> bytes:
+    """Write the head of a request that posts a result."""
+    lines = f"POST {site.agent}/task-results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.token}\r\n"
+    return lines.encode() + b"Content-Type: application/json\r\n" + headers + b"\r\n"
+
+
+def raw(site: Site, headers: bytes, body: bytes) -> bytes:
+    """Send a request as it stands, end it, and give the first line of the answer."""
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+        connection.sendall(head_of(site, headers) + body)
+        connection.shutdown(socket.SHUT_WR)
+        return connection.recv(64)
+
+
+def peak(process: int) -> int:
+    """Give the most memory that a process has held, in bytes."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
