@@ -21,16 +21,16 @@ converter.register_unstructure_hook(datetime, lambda moment: moment.isoformat().
 converter.register_unstructure_hook(bytes, bytes.hex)
 
 # taskId -> task_id ...
-_WIRE_NAMES: Final = {
+WIRE_NAMES: Final = {
     (words := field.name.split("_"))[0] + "".join(word.title() for word in words[1:]): field.name
     for field in attrs.fields(TaskResult)
 }
-_PATHS: Final = {name: f"$.{wire_name}" for wire_name, name in _WIRE_NAMES.items()}
+_PATHS: Final = {name: f"$.{wire_name}" for wire_name, name in WIRE_NAMES.items()}
 
 
 @converter.register_structure_hook
 def _structure_task_result(payload: Mapping[str, Any], _: type[TaskResult]) -> TaskResult:
-    present = ((name, payload.get(wire_name)) for wire_name, name in _WIRE_NAMES.items())
+    present = ((name, payload.get(wire_name)) for wire_name, name in WIRE_NAMES.items())
     try:
         return TaskResult(**{name: value for name, value in present if value is not None})
     except InvalidTaskResult as invalid:
