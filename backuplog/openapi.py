@@ -72,7 +72,7 @@ _GIVEN: Final[dict[Any, dict[str, Any]]] = {
 
 _NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
 _LOG: Final = "processed 5 files, 14.648 KiB in 0:00\nsnapshot 8837c0dd saved\n"
-_RESULT: Final = {
+EXAMPLE_RESULT: Final = {
     "taskId": "d661a6d6-982d-4a1d-8b33-21fcdbd0371d",
     "policyId": "0e3f0b51-9d0e-4c0b-8d2f-5f7e6a1c2b3d",
     "taskType": "backup",
@@ -167,7 +167,7 @@ def _post_task_result(guard: Guard) -> dict[str, Any]:
         "tags": ["results"],
         "summary": "Take one result in, exactly once however often it is sent.",
         "description": _encodings(guard),
-        "requestBody": {"required": True, "content": _json("TaskResult", _RESULT)},
+        "requestBody": {"required": True, "content": _json("TaskResult", EXAMPLE_RESULT)},
         "responses": {
             "200": {
                 "description": "It is durable.",
@@ -197,7 +197,7 @@ def _post_task_results(guard: Guard) -> dict[str, Any]:
         "description": f"{_encodings(guard)} As `application/x-ndjson`: one result on each line.",
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": array, "examples": {"one": {"value": [_RESULT]}}}},
+            "content": {"application/json": {"schema": array, "examples": {"one": {"value": [EXAMPLE_RESULT]}}}},
         },
         "responses": {
             "200": {"description": "What became of each, in order.", "content": _json("Batch", {"results": items})},

@@ -1,12 +1,12 @@
 """Each example as a process of its own, behind a real socket."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -49,17 +49,15 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.fixture(scope="module", params=APPS)
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Start an example on a SQLite file, and stop it."""
-    folder = tmp_path_factory.mktemp(request.param)
-    url = f"sqlite:///{folder / 'backups.db'}"
+@contextmanager
+def running(name: str, url: str, folder: Path) -> Iterator[Site]:
+    """Start an example on a store, and stop it."""
     port = free_port()
     with backuplog.open_store(url) as store, (folder / "output").open("w+") as output:
         agent_id = backuplog.register_agent(store, uuid4()).id
         token = backuplog.issue_agent_token(store, agent_id)
         process = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / f"{request.param}_app.py")],
+            [sys.executable, str(EXAMPLES / f"{name}_app.py")],
             env={**os.environ, "BACKUPLOG_URL": url, "PORT": str(port), "PYTHONWARNINGS": "default"},
             cwd=folder,
             stdout=output,
@@ -67,11 +65,18 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         )
         try:
             wait_for(port, process, Path(output.name))
-            yield Site(name=request.param, port=port, process=process.pid, store=store, agent_id=agent_id, token=token)
+            yield Site(name=name, port=port, process=process.pid, store=store, agent_id=agent_id, token=token)
         finally:
             process.terminate()
             process.wait()
-    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module", params=APPS)
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Give each example in turn, on a SQLite file."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with running(request.param, f"sqlite:///{folder / 'backups.db'}", folder) as started:
+        yield started
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], output: Path) -> None:

@@ -26,7 +26,7 @@ def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
     @require_http_methods(methods)
     def handle(request: HttpRequest, **place: str) -> HttpResponse | StreamingHttpResponse:
         parts = http.Request(headers=request.headers, query=request.META["QUERY_STRING"], body=request)
-        given = endpoint(store, *place.values(), parts, guard=guard)
+        given = endpoint(store, *(place.values() or [None]), parts, guard=guard)
         kind = HttpResponse if isinstance(given.body, bytes) else StreamingHttpResponse
         return kind(given.body, status=given.status, headers=given.headers)
 
@@ -38,6 +38,8 @@ urlpatterns = [
     path(f"{AGENT}/task-results", view(http.post_task_result, "POST")),
     path(f"{AGENT}/task-results/batch", view(http.post_task_results, "POST")),
     path(f"{AGENT}/backup-runs", view(http.get_backup_runs, "GET", "HEAD")),
+    # No agent's token is enough: for operators, give it a guard of its own behind your login.
+    path("backup-runs", view(http.get_backup_runs, "GET", "HEAD")),
     path(f"{AGENT}/backup-runs/<run_id>", view(http.get_backup_run, "GET", "HEAD")),
     path(f"{AGENT}/backup-runs/<run_id>/log", view(http.get_backup_run_log, "GET", "HEAD")),
 ]

@@ -23,7 +23,8 @@ def handler(endpoint: http.Endpoint) -> Callable[[Request], Awaitable[Response]]
         # The body is read in the event loop, where slow clients cost nothing; the work is done in a thread.
         body = await http.collect_body(request.stream(), max_bytes=guard.max_body_bytes)
         parts = http.Request(headers=request.headers, query=request.url.query, body=body)
-        given = await run_in_threadpool(endpoint, store, *request.path_params.values(), parts, guard=guard)
+        place = [*request.path_params.values()] or [None]
+        given = await run_in_threadpool(endpoint, store, *place, parts, guard=guard)
         if isinstance(given.body, bytes):
             return Response(given.body, given.status, given.headers)
         return StreamingResponse(given.body, given.status, given.headers)  # read piece by piece in a thread
@@ -37,6 +38,8 @@ app = Starlette(
         Route(f"{AGENT}/task-results", handler(http.post_task_result), methods=["POST"]),
         Route(f"{AGENT}/task-results/batch", handler(http.post_task_results), methods=["POST"]),
         Route(f"{AGENT}/backup-runs", handler(http.get_backup_runs)),
+        # No agent's token is enough: for operators, give it a guard of its own behind your login.
+        Route("/backup-runs", handler(http.get_backup_runs)),
         Route(f"{AGENT}/backup-runs/{{run_id}}", handler(http.get_backup_run)),
         Route(f"{AGENT}/backup-runs/{{run_id}}/log", handler(http.get_backup_run_log)),
     ]

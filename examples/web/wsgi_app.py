@@ -15,6 +15,8 @@ ENDPOINTS = [
     ("POST", re.compile(r"/agents/([^/]+)/task-results"), http.post_task_result),
     ("POST", re.compile(r"/agents/([^/]+)/task-results/batch"), http.post_task_results),
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs"), http.get_backup_runs),
+    # No agent's token is enough: for operators, give it a guard of its own behind your login.
+    ("GET", re.compile(r"/backup-runs"), http.get_backup_runs),
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)"), http.get_backup_run),
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)/log"), http.get_backup_run_log),
 ]
@@ -40,7 +42,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Itera
         start_response("405 Method Not Allowed", [("Allow", known)])
         return []
     parts = http.Request(headers=headers_of(environ), query=environ.get("QUERY_STRING", ""), body=environ["wsgi.input"])
-    given = endpoint(store, *match.groups(), parts, guard=guard)
+    given = endpoint(store, *(match.groups() or [None]), parts, guard=guard)
     start_response(f"{given.status} ", [*given.headers.items()])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else given.pieces()
 

@@ -1,0 +1,55 @@
+"""Schemathesis, all checks, against two frameworks and two databases."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import backuplog
+from backuplog import openapi
+from web_site import running
+
+HERE = Path(__file__).parent
+SEED = "20261124"
+EXAMPLES = "8"
+
+
+# With BACKUPLOG_TEST_EXAMPLES all four pairs are tried, with so many examples.
+MORE = os.environ.get("BACKUPLOG_TEST_EXAMPLES")
+PAIRS = [
+    ("fastapi", "sqlite"),
+    ("flask", "postgres"),
+    *([("fastapi", "postgres"), ("flask", "sqlite")] if MORE else []),
+]
+
+
+@pytest.mark.parametrize(("name", "database"), PAIRS)
+def test_no_request_finds_a_failure(request: pytest.FixtureRequest, name: str, database: str, tmp_path: Path) -> None:
+    """Whatever the document lets be sent, and much that it does not, is answered as it says, and never with a 500."""
+    url = f"sqlite:///{tmp_path / 'backups.db'}" if database == "sqlite" else request.getfixturevalue("database_url")
+    document = openapi.document()
+    for operation in (path["get"] for path in document["paths"].values() if "get" in path):
+        # A valid cursor is the one of a page before, which no schema can say.
+        operation["parameters"] = [one for one in operation["parameters"] if one["name"] != "cursor"]
+    (tmp_path / "openapi.json").write_text(json.dumps(document))
+    with running(name, url, tmp_path) as site:
+        sent = openapi.EXAMPLE_RESULT
+        backuplog.ingest_task_result(site.store, site.agent_id, sent)
+        command = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(HERE / "schemathesis.toml")]
+        command += ["run", str(tmp_path / "openapi.json"), "--url", f"http://127.0.0.1:{site.port}"]
+        command += ["--header", f"Authorization: Bearer {site.token}", "--continue-on-failure"]
+        command += ["--seed", SEED, "--max-examples", MORE or EXAMPLES]
+        hooks = {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(HERE), "AGENT_ID": str(site.agent_id)}
+        hooks["RUN_ID"] = sent["taskId"]
+        done = subprocess.run(
+            [*command, "--no-color"],
+            env={**os.environ, **hooks},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
