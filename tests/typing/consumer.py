@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import backuplog
+from backuplog import http, openapi
+from backuplog.limit import RateLimiter
+from backuplog.metrics import PrometheusObserver
 
 
 def handle(store: backuplog.Store, agent_id: UUID, body: bytes) -> dict[str, str]:
@@ -29,3 +32,17 @@ def open_and_handle() -> None:
             task_id=uuid4(), policy_id=str(uuid4()), task_type="backup", status="ok", duration_seconds=3, log="text"
         )
         backuplog.ingest_task_result(view, uuid4(), result)
+
+
+def answer(store: backuplog.Store, agent_id: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+    """Use the HTTP contract as an integrator would."""
+    guard = http.Guard(tokens=False, limiter=RateLimiter("5/second"))
+    response: http.Response = http.post_task_result(
+        store, agent_id, http.Request(headers=headers, body=body), guard=guard
+    )
+    pieces: Iterator[bytes] = response.pieces()
+    token: str = backuplog.issue_agent_token(store, agent_id)
+    verified: backuplog.AgentToken = backuplog.verify_agent_token(store, token)
+    observers: list[backuplog.Observer] = [backuplog.LoggingObserver(), PrometheusObserver()]
+    document = openapi.document(title=verified.prefix, guard=guard)
+    return response.status + len(observers) + len(list(pieces)), {**response.headers, "title": str(document["info"])}
