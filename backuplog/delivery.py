@@ -5,16 +5,17 @@ lock on the run's row, writes what the decision says and gives back its answer; 
 """
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import attrs
 
-from .errors import FieldError, InvalidTaskResult, RunConflict
+from .errors import RunConflict
 from .log import MAX_LOG_BYTES, Log, measure
 from .model import BackupRun, LogState, Outcome, Receipt, TaskResult
 
 _REMEMBERED_DIGESTS = 16
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 @attrs.frozen(kw_only=True)
@@ -84,18 +85,13 @@ def arrive(
     agent_known: bool = False,
     max_log_bytes: int = MAX_LOG_BYTES,
 ) -> Submission:
-    """Make a result that has arrived ready for a store: settle its times, measure its log, take its digest.
-
-    Raises:
-        InvalidTaskResult: The duration reaches back before year 1.
-    """
+    """Make a result that has arrived ready for a store: settle its times, measure its log, take its digest."""
     log, log_sha256 = (None, None) if result.log is None else measure(result.log, max_bytes=max_log_bytes)
     end_time = result.end_time or received_at
     try:
         start_time = result.start_time or end_time - timedelta(seconds=result.duration_seconds)
-    except OverflowError:
-        error = FieldError("duration_seconds", "reaches back before year 1")
-        raise InvalidTaskResult([error]) from None
+    except OverflowError:  # An agent whose clock is not set: no result is refused for that.
+        start_time = _EARLIEST
     run = BackupRun(
         id=result.task_id,
         tenant_id=tenant_id,

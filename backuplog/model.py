@@ -175,7 +175,7 @@ class BackupRun:
         task_type: ``backup``, ``check``, ``prune`` ...
         status: The canonical word: ``success``, ``warning``, ``failed``, ``cancelled``, ``running``, ``pending``, or
             another in lower case.
-        start_time: UTC. Where the agent did not say: the end minus the duration.
+        start_time: UTC. Where the agent did not say: the end minus the duration, but not before year 1.
         end_time: UTC. Where the agent did not say: when the result was received. None while the task is active.
         duration_seconds: Seconds.
         error_message: Why it failed.

@@ -154,17 +154,23 @@ def read_body(request: Request, *, max_bytes: int) -> bytes:
     return b"".join(_bounded(_decoded(pieces, encoding), max_bytes))
 
 
-async def collect_body(pieces: AsyncIterable[bytes], *, max_bytes: int) -> bytes:
-    """Read a body in an async server, no further than just over a limit, which ``read_body`` then refuses.
+async def collect_body(
+    headers: Mapping[str, str] | Iterable[tuple[str, str]], pieces: AsyncIterable[bytes], *, max_bytes: int
+) -> bytes:
+    """Read a body in an async server, no further than just over a limit, which the endpoint then refuses.
 
     Args:
+        headers: The request's headers. A ``Content-Length`` over the limit leaves the body unread.
         pieces: What the framework gives: ``request.stream()``.
         max_bytes: The limit, in bytes.
 
     Returns:
         The body, or as much of it as is over the limit.
     """
+    length = _lower(headers).get("content-length", "")
     whole = BytesIO()
+    if length.isascii() and length.isdecimal() and int(length[:20]) > max_bytes:
+        return b""
     async for piece in pieces:
         whole.write(piece)
         if whole.tell() > max_bytes:

@@ -128,10 +128,10 @@ def test_times_are_settled_on_arrival() -> None:
     assert submission(status="running", end_time=NOON).run.end_time is None
 
 
-def test_a_duration_that_reaches_before_all_time_is_refused() -> None:
-    """An impossible start is the sender's error, not a crash."""
-    with pytest.raises(backuplog.InvalidTaskResult, match="reaches back before year 1"):
-        submission(end_time=datetime(2, 1, 1, tzinfo=UTC), duration_seconds=9e9)
+def test_a_duration_that_reaches_before_all_time_is_kept() -> None:
+    """An agent whose clock is not set loses no result: its start is the earliest moment there is."""
+    run = submission(end_time=datetime(2, 1, 1, tzinfo=UTC), duration_seconds=9e9).run
+    assert (run.start_time, run.duration_seconds) == (datetime(1, 1, 1, tzinfo=UTC), 9e9)
 
 
 def test_the_digest_never_changes() -> None:

@@ -16,7 +16,7 @@ app = FastAPI(title="Orchestrator")
 
 async def answer(endpoint: http.Endpoint, request: Request, *place: str | None) -> Response:
     """Read the body in the event loop, where slow clients cost nothing, and do the work in a thread."""
-    body = await http.collect_body(request.stream(), max_bytes=guard.max_body_bytes)
+    body = await http.collect_body(request.headers, request.stream(), max_bytes=guard.max_body_bytes)
     parts = http.Request(headers=request.headers, query=request.url.query, body=body)
     given = await run_in_threadpool(endpoint, store, *place, parts, guard=guard)
     if isinstance(given.body, bytes):

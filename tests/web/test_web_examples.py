@@ -136,9 +136,8 @@ def test_what_is_too_large_is_refused(site: Site) -> None:
         answer = client.post(f"{site.agent}/task-results", content=bomb, headers={"Content-Encoding": "gzip"})
         assert (answer.status_code, answer.json()["error_type"]) == (413, "payload_too_large")
         assert peak(site.process) - before < 100 << 20
-    # waitress takes a body in before it hands it over, to its own limit of 1 GiB.
-    status = raw(site, b"Content-Length: 999999999\r\n", b"") if site.name in ("fastapi", "starlette") else b"413"
-    assert b"413" in status or status == b""
+    if site.name in ("fastapi", "starlette"):  # waitress takes a body in before it hands it over
+        assert b" 413 " in raw(site, b"Content-Length: 999999999\r\n", b"{")
 
 
 def test_broken_and_slow_bodies_harm_nobody(site: Site) -> None:
@@ -189,10 +188,9 @@ def head_of(site: Site, headers: bytes) -> bytes:
 
 
 def raw(site: Site, headers: bytes, body: bytes) -> bytes:
-    """Send a request as it stands, end it, and give the first line of the answer."""
+    """Send a request as it stands, and give the first line of the answer while the body is still owed."""
     with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
         connection.sendall(head_of(site, headers) + body)
-        connection.shutdown(socket.SHUT_WR)
         return connection.recv(64)
 
 

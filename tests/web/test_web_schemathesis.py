@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_no_request_finds_a_failure(request: pytest.FixtureRequest, name: str, d
         operation["parameters"] = [one for one in operation["parameters"] if one["name"] != "cursor"]
     (tmp_path / "openapi.json").write_text(json.dumps(document))
     with running(name, url, tmp_path) as site:
-        sent = openapi.EXAMPLE_RESULT
+        sent = {**openapi.EXAMPLE_RESULT, "taskId": str(uuid4())}
         backuplog.ingest_task_result(site.store, site.agent_id, sent)
         command = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(HERE / "schemathesis.toml")]
         command += ["run", str(tmp_path / "openapi.json"), "--url", f"http://127.0.0.1:{site.port}"]
