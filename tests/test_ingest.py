@@ -79,20 +79,21 @@ def test_an_unavailable_store_answers_for_the_rest(spy: Any, agent_id: UUID, pay
     assert backuplog.query_runs(spy).total == 500
 
 
-def test_a_batch_of_one_that_fails_is_an_answer(
+def test_a_transaction_of_one_that_fails_is_an_answer(
     spy: Any, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that fails on the only result of a transaction is that result's answer; the next one is tried."""
+    """A store that fails on the only result of a transaction is that result's answer; the next ones are tried."""
+    submit = spy.submit
+    large = payload(log=b"x" * 9_000_000)
 
-    def fail(_: object) -> None:
-        raise backuplog.StoreError("broken")
+    def fail(submissions: Any) -> Any:
+        if str(submissions[0].run.id) == large["taskId"]:
+            raise backuplog.StoreError("broken")
+        return submit(submissions)
 
     monkeypatch.setattr(spy, "submit", fail)
-    answers = backuplog.ingest_task_results(spy, [(agent_id, payload()), (agent_id, payload(log="x"))])
-    assert [type(answer) for answer in answers] == [backuplog.StoreError] * 2
-    assert [type(answer) for answer in backuplog.ingest_task_results(spy, [(agent_id, payload())])] == [
-        backuplog.StoreError
-    ]
+    answers = backuplog.ingest_task_results(spy, [(agent_id, large), (agent_id, payload())])
+    assert [type(answer) for answer in answers] == [backuplog.StoreError, backuplog.Receipt]
 
 
 def test_a_lost_log_is_told_without_its_content(
