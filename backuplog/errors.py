@@ -176,3 +176,10 @@ class CorruptLog(StoreError):
     """The stored log is not the one that was received."""
 
     error_type = "corrupt_log"
+
+
+class LogLost(CorruptLog):
+    """The log could not be stored when it came: have its agent send the result again."""
+
+    error_type = "log_lost"
+    http_status = 404

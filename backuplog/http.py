@@ -6,7 +6,8 @@ One function an endpoint; what routes to them is yours. Every error that a clien
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Concatenate, Final, ParamSpec, Protocol
@@ -22,6 +23,7 @@ from .errors import (
     Forbidden,
     InvalidAgent,
     InvalidQuery,
+    LogLost,
     PayloadTooLarge,
     StoreError,
 )
@@ -126,7 +128,7 @@ def _answering(
         try:
             return endpoint(store, *arguments, **keywords)
         except BackuplogError as error:
-            if isinstance(error, StoreError):  # The client is told nothing of it.
+            if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # The client is told nothing of it.
                 _logger.error("A request was not answered: %s", error)  # noqa: TRY400 - its trace may hold a statement
             return problem_response(error)
 
@@ -147,7 +149,7 @@ def post_task_result(store: Store, agent_id: str, request: Request, *, guard: Gu
         200 and ``{"status":"ok"}``, with the headers ``Backuplog-Outcome`` and ``Backuplog-Log-State``; or 400, 401,
         403, 404, 409, 413, 415, 429, 500, 503.
     """
-    with _Told(store, agent_id):
+    with _told(store, agent_id):
         agent = _admit(store, agent_id, request, guard)
         media_type(request, _JSON)
         body = read_body(request, max_bytes=guard.max_body_bytes)
@@ -170,7 +172,7 @@ def post_task_results(store: Store, agent_id: str, request: Request, *, guard: G
         200 and ``{"results":[...]}``, one for each result in order: what became of it, or its problem. 503 or 500 with
         the same list where the store failed on some: send the batch again. Otherwise as ``post_task_result``.
     """
-    with _Told(store, agent_id):
+    with _told(store, agent_id):
         agent = _admit(store, agent_id, request, guard)
         is_lines = media_type(request, _JSON | _LINES) in _LINES
         body = read_body(request, max_bytes=guard.max_body_bytes)
@@ -270,8 +272,10 @@ def get_backup_run_log(
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-cache",
     }
-    if tail is not None or run.log_state is LogState.LOST:
-        return bytes_response(200, headers, tail_log(store, run.id, _lines(tail or "1"), agent_id=agent))
+    if run.log_state is LogState.LOST:
+        raise LogLost
+    if tail is not None:
+        return bytes_response(200, headers, tail_log(store, run.id, _lines(tail), agent_id=agent))
     tag = f'"{run.log_sha256.hex()}"' if run.log_sha256 else '"none"'
     headers |= {"ETag": tag, "Accept-Ranges": "bytes"}
     if {tag, "*"} & entity_tags(request.headers.get("if-none-match", "")):
@@ -280,7 +284,7 @@ def get_backup_run_log(
     part = parse_range(request.headers.get("range", ""), run.log_bytes) if is_current else None
     start, stop = part or (0, run.log_bytes)
     if part and start >= stop:
-        refusal = problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "The log ends before.")
+        refusal = problem(416, "range_not_satisfiable", "The log ends before.")
         return json_response(refusal, status=416, headers={"Content-Range": f"bytes */{run.log_bytes}"})
     if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{run.log_bytes}"
@@ -289,27 +293,20 @@ def get_backup_run_log(
     return Response(status=206 if part else 200, headers=headers, body=body)
 
 
-class _Told:
-    """Tells the observers of a result that was refused before it could be handed in."""
-
-    def __init__(self, store: Store, agent_id: str) -> None:
-        self._store = store
-        self._agent_id = agent_id
-        self._begun = time.perf_counter()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not isinstance(error, BackuplogError):
-            return
-        try:
-            agent_id: UUID | None = as_uuid(self._agent_id)
-        except ValueError:
-            agent_id = None
-        seconds = time.perf_counter() - self._begun
-        delivery = Delivery(tenant_id=self._store.tenant_id, agent_id=agent_id, error=error, seconds=seconds)
-        notify(observers_of(self._store), delivery)
+@contextmanager
+def _told(store: Store, agent_id: str) -> Generator[None]:
+    """Tell the observers of a result that is refused before it could be handed in."""
+    begun = time.perf_counter()
+    try:
+        yield
+    except BackuplogError as error:
+        agent: UUID | None = None
+        with suppress(ValueError):
+            agent = as_uuid(agent_id)
+        seconds = time.perf_counter() - begun
+        delivery = Delivery(tenant_id=store.tenant_id, agent_id=agent, error=error, seconds=seconds)
+        notify(observers_of(store), delivery)
+        raise
 
 
 def _admit(store: Store, agent_id: str, request: Request, guard: Guard) -> UUID:

@@ -12,6 +12,7 @@ except ModuleNotFoundError as missing:
         f"backuplog.metrics needs {missing.name}: pip install 'backuplog[prometheus]'", name=missing.name
     ) from missing
 
+from .errors import LogLost
 from .observe import Delivery
 from .query import last_successes
 from .store import Store
@@ -59,7 +60,7 @@ class PrometheusObserver:
     def delivered(self, delivery: Delivery) -> None:
         """Count a delivery."""
         if delivery.error is not None:
-            error_type = delivery.error.error_type if delivery.outcome is None else "log_lost"
+            error_type = delivery.error.error_type if delivery.outcome is None else LogLost.error_type
             self._errors.labels(error_type).inc()
         if delivery.outcome is None:
             return

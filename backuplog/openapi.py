@@ -9,7 +9,6 @@ import typing
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 from uuid import UUID
@@ -36,7 +35,7 @@ from .errors import (
 )
 from .http import MAX_BATCH_RESULTS, MAX_TAIL_LINES, Guard
 from .model import BackupRun, LogState, Outcome, Receipt, RunPage, RunQuery, TaskResult
-from .response import batch_item, page_document, problem_of
+from .response import batch_item, page_document, phrase, problem_of
 
 _UUID_PATTERN: Final = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 _TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$"}
@@ -280,7 +279,7 @@ def _problems(guard: Guard, *errors: BackuplogError) -> dict[str, Any]:
 
 def _problem(error: BackuplogError) -> dict[str, Any]:
     response: dict[str, Any] = {
-        "description": HTTPStatus(error.http_status).phrase,
+        "description": phrase(error.http_status),
         "content": {
             "application/problem+json": {
                 "schema": _ref("Problem"),

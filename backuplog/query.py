@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 from uuid import UUID
 
 from .delivery import StoredRun
-from .errors import AgentNotFound, CorruptLog, FieldError, InvalidQuery, LogReplaced, RunNotFound
+from .errors import AgentNotFound, CorruptLog, FieldError, InvalidQuery, LogLost, LogReplaced, RunNotFound
 from .log import Chunk, decode
 from .model import BackupRun, LogState, RunPage, RunQuery
 from .normalise import as_uuid
@@ -115,7 +115,7 @@ def read_log(
     Raises:
         InvalidQuery: An id is not a UUID.
         RunNotFound: As for ``get_run``.
-        CorruptLog: The stored log is not the one that was received, or it was lost.
+        CorruptLog: The stored log is not the one that was received; ``LogLost``: it was never stored.
         StoreError: The store failed.
     """
     return _afresh(lambda: _collect(iter_log(store, run_id, agent_id=agent_id, start=start, stop=stop)))
@@ -171,7 +171,7 @@ def iter_log(
         InvalidQuery: An id is not a UUID.
         RunNotFound: As for ``get_run``.
         LogReplaced: While it was being read, the log was replaced: what was read is of the old one.
-        CorruptLog: The stored log is not the one that was received, or it was lost.
+        CorruptLog: The stored log is not the one that was received; ``LogLost``: it was never stored.
         StoreError: The store failed.
     """
     stored = _find_log(store, run_id, agent_id)
@@ -259,9 +259,7 @@ def _find(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> Stor
 def _find_log(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> StoredRun:
     stored = _find(store, run_id, agent_id)
     if stored.run.log_state is LogState.LOST:
-        raise CorruptLog(
-            f"the log of run {stored.run.id} could not be stored when it came: have its agent send it again"
-        )
+        raise LogLost
     return stored
 
 

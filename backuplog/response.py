@@ -102,18 +102,24 @@ def problem_of(error: BackuplogError) -> dict[str, Any]:
     """Describe an error to a client."""
     # What a store says is for the operator's log.
     detail = str(type(error)()) if isinstance(error, StoreError) else str(error)
-    document = problem(HTTPStatus(error.http_status), error.error_type, detail)
+    document = problem(error.http_status, error.error_type, detail)
     if isinstance(error, InvalidInput):
         document["errors"] = [{"path": item.path, "message": item.message} for item in error.errors]
     return document
 
 
-def problem(status: HTTPStatus, error_type: str, detail: str) -> dict[str, Any]:
+def phrase(status: int) -> str:
+    """Give a status in the words of RFC 9110, which CPython has from 3.13 on."""
+    renamed = {413: "Content Too Large", 416: "Range Not Satisfiable"}
+    return renamed.get(status) or HTTPStatus(status).phrase
+
+
+def problem(status: int, error_type: str, detail: str) -> dict[str, Any]:
     """Make a problem of RFC 9457. Its type is its title's; ``error_type`` tells kinds apart and stays the same."""
     return {
         "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
+        "title": phrase(status),
+        "status": status,
         "detail": detail,
         "error_type": error_type,
     }

@@ -288,6 +288,31 @@ def test_a_run_without_a_log_has_none(store: backuplog.Store, agent_id: UUID, pa
     assert get(http.get_backup_run_log, store, str(agent_id), sent["taskId"])[::2] == (200, b"")
 
 
+def test_a_lost_log_is_said_to_be_lost(
+    store: Any, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt says so, the run has no log, and its log is not found, with what to do."""
+    backend = vars(store)["_store"]
+    submit = backend.submit
+
+    def fail(submissions: Any) -> Any:
+        if submissions[0].log:
+            raise backuplog.StoreError("no room")
+        return submit(submissions)
+
+    monkeypatch.setattr(backend, "submit", fail)
+    sent = payload(log="log")
+    assert post(store, agent_id, sent)[1]["Backuplog-Log-State"] == "lost"
+    run = get(http.get_backup_run, store, str(agent_id), sent["taskId"])[2]
+    assert (run["log"], run["log_state"], run["log_bytes"]) == (None, "lost", 3)
+    for query in ("", "tail=5"):
+        status, _, problem = get(http.get_backup_run_log, store, str(agent_id), sent["taskId"], query=query)
+        assert (status, problem["error_type"]) == (404, "log_lost")
+        assert "send the result again" in problem["detail"]
+    with pytest.raises(backuplog.LogLost):
+        backuplog.read_log(store, sent["taskId"])
+
+
 @given(
     st.text("bytes=-0123456789, ", max_size=20) | st.from_regex(r"bytes=\d{0,3}-\d{0,3}", fullmatch=True),
     st.integers(0, 50),

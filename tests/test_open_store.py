@@ -78,6 +78,7 @@ def test_errors_have_stable_slugs_and_statuses() -> None:
         "log_replaced": 503,
         "schema_outdated": 500,
         "corrupt_log": 500,
+        "log_lost": 404,
     }
     assert str(backuplog.RunNotFound()) == "No such run."
     invalid = backuplog.InvalidQuery([backuplog.FieldError("limit", "is odd")])
