@@ -25,6 +25,7 @@ class Site:
     """A running example, and the store behind it."""
 
     name: str
+    database: Path
     port: int
     process: int
     store: backuplog.Store
@@ -65,7 +66,15 @@ def running(name: str, url: str, folder: Path) -> Iterator[Site]:
         )
         try:
             wait_for(port, process, Path(output.name))
-            yield Site(name=name, port=port, process=process.pid, store=store, agent_id=agent_id, token=token)
+            yield Site(
+                name=name,
+                database=folder / "backups.db",
+                port=port,
+                process=process.pid,
+                store=store,
+                agent_id=agent_id,
+                token=token,
+            )
         finally:
             process.terminate()
             process.wait()

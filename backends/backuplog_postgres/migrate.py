@@ -50,7 +50,7 @@ def settle_schema(cursor: Cursor, schema: str, *, migrate: bool, rls: bool) -> b
             _create_schema(cursor, schema)
         for name in pending:
             _apply(cursor, schema, name)
-            cursor.execute(f"INSERT INTO {schema}.migrations (name) VALUES (%s)".encode(), [name])  # noqa: S608 - quoted
+            cursor.execute(f"INSERT INTO {schema}.migrations (name) VALUES (%s)".encode(), [name])
         if (rls and not row_security) or (pending and row_security):
             _apply(cursor, schema, "row_level_security")
     return row_security or rls
@@ -66,7 +66,7 @@ def _state(cursor: Cursor, schema: str) -> tuple[list[str], bool]:
     exists, row_security = row or (False, None)
     if not exists:
         return MIGRATION_NAMES, False
-    applied = cursor.execute(f"SELECT name FROM {schema}.migrations".encode())  # noqa: S608 - quoted
+    applied = cursor.execute(f"SELECT name FROM {schema}.migrations".encode())
     names = {str(name) for (name,) in applied}
     newer = names.difference(MIGRATION_NAMES)
     if newer:

@@ -227,13 +227,13 @@ class PostgresStore:
             ON CONFLICT (tenant_id, id) DO NOTHING
             RETURNING tenant_id, id
         )
-    """  # noqa: S608
+    """
     _WITH_CHUNK: Final = f"""
         , chunk AS (
             INSERT INTO {{schema}}.backup_run_logs ({_CHUNK_COLUMNS})
             SELECT tenant_id, id, %b, %b, %b, %b, %b, %b, %b FROM run
         )
-    """  # noqa: S608
+    """
     _CREATED: Final = "SELECT FROM run"
 
     def _create(self, submission: Submission, chunks: Sequence[Chunk]) -> bool:
@@ -299,7 +299,7 @@ class PostgresStore:
         SELECT *, %b FROM unnest({_STORED_ARRAYS})
         ON CONFLICT (tenant_id, id) DO NOTHING
         RETURNING id
-    """  # noqa: S608
+    """
 
     def _insert(self, cursor: Cursor, runs: Sequence[StoredRun]) -> set[UUID]:
         """Insert those runs that are not there."""
@@ -310,7 +310,7 @@ class PostgresStore:
     _LOCK_RUNS: Final = f"""
         SELECT {_STORED_COLUMNS} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = ANY (%b)
         ORDER BY id FOR UPDATE
-    """  # noqa: S608
+    """
 
     def _lock(self, cursor: Cursor, run_ids: Sequence[UUID]) -> dict[UUID, StoredRun]:
         if not run_ids:
@@ -319,7 +319,7 @@ class PostgresStore:
         return {row[0]: self._stored(row) for row in rows}
 
     _UPDATE_RUN: Final = (
-        f"UPDATE {{schema}}.backup_runs SET ({_STORED_COLUMNS}) = ROW ({_STORED_VALUES}) "  # noqa: S608
+        f"UPDATE {{schema}}.backup_runs SET ({_STORED_COLUMNS}) = ROW ({_STORED_VALUES}) "
         "WHERE tenant_id = %b AND id = %b"
     )
     _DELETE_CHUNKS: Final = (
@@ -335,7 +335,7 @@ class PostgresStore:
 
     _INSERT_CHUNK: Final = f"""
         INSERT INTO {{schema}}.backup_run_logs ({_CHUNK_COLUMNS}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b, %b)
-    """  # noqa: S608
+    """
     _COPY_CHUNKS: Final = f"COPY {{schema}}.backup_run_logs ({_CHUNK_COLUMNS}) FROM STDIN (FORMAT BINARY)"
 
     def _insert_chunks(self, cursor: Cursor, written: Iterable[tuple[StoredRun, Iterator[Chunk]]]) -> None:
@@ -354,7 +354,7 @@ class PostgresStore:
                 for row in rows:
                     copy.write_row(row)
 
-    _FIND_RUN: Final = f"SELECT {_STORED_COLUMNS} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = %b"  # noqa: S608
+    _FIND_RUN: Final = f"SELECT {_STORED_COLUMNS} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = %b"
 
     def find_run(self, run_id: UUID) -> StoredRun | None:
         """Find a run with all that stands beside it."""
@@ -390,7 +390,7 @@ class PostgresStore:
         number, begins, size, codec, checksum, data = row
         return Chunk(number=number, offset=begins, size=size, codec=codec, checksum=checksum, data=data)
 
-    _LIST_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM {{schema}}.backup_runs WHERE "  # noqa: S608
+    _LIST_RUNS: Final = f"SELECT {_RUN_COLUMNS} FROM {{schema}}.backup_runs WHERE "
     _NEWEST_FIRST: Final = " ORDER BY start_time DESC, id DESC LIMIT %b"
 
     def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
@@ -427,7 +427,7 @@ class PostgresStore:
                 ORDER BY start_time DESC, id DESC LIMIT 1
             ) FROM policies
         )
-    """  # noqa: S608
+    """
 
     def list_last_successes(self) -> Sequence[BackupRun]:
         """List each policy's newest success."""
@@ -447,7 +447,7 @@ class PostgresStore:
         with self._connections.statement(self._tenant_id) as cursor:
             self._execute(cursor, self._ADD_TOKEN, row)
 
-    _FIND_TOKEN: Final = f"SELECT {_TOKEN_COLUMNS} FROM {{schema}}.agent_tokens WHERE tenant_id = %b AND prefix = %b"  # noqa: S608
+    _FIND_TOKEN: Final = f"SELECT {_TOKEN_COLUMNS} FROM {{schema}}.agent_tokens WHERE tenant_id = %b AND prefix = %b"
 
     def find_token(self, prefix: str) -> AgentToken | None:
         """Find a token."""
@@ -456,7 +456,7 @@ class PostgresStore:
         return None if row is None else self._token(row)
 
     _LIST_TOKENS: Final = (
-        f"SELECT {_TOKEN_COLUMNS} FROM {{schema}}.agent_tokens "  # noqa: S608
+        f"SELECT {_TOKEN_COLUMNS} FROM {{schema}}.agent_tokens "
         "WHERE tenant_id = %b AND agent_id = %b ORDER BY created_at, prefix"
     )
 

@@ -2,12 +2,16 @@
 
 import gzip
 import json
+import random
 import socket
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import attrs
 import httpx
 import pytest
 from backports import zstd
@@ -80,6 +84,28 @@ def test_a_long_log_is_streamed_and_resumed(site: Site) -> None:
         head = client.head(place)
         # FastAPI answers HEAD where it is told to only.
         assert (head.status_code, head.content) == (405 if site.name == "fastapi" else 200, b"")
+
+
+def test_a_damaged_log_breaks_the_connection(site: Site) -> None:
+    """Nobody takes the beginning of a log for the whole: its end is missing in a way that a client notices."""
+    log = random.Random(7).randbytes(3_000_000)  # noqa: S311 - bytes that cannot be compressed
+    sent = result()
+    task = backuplog.parse_task_result(sent)
+    backuplog.ingest_task_result(site.store, site.agent_id, attrs.evolve(task, log=log))
+    with closing(sqlite3.connect(site.database)) as connection, connection:
+        changed = connection.execute(
+            "UPDATE backup_run_logs SET data = zeroblob(length(data)) WHERE run_id = ? AND seq = 1",
+            [task.task_id.bytes],
+        ).rowcount
+    assert changed == 1
+    with site.client() as client:
+        for path in (f"{sent['taskId']}/log", sent["taskId"]):
+            with pytest.raises(httpx.RemoteProtocolError):
+                client.get(f"{site.agent}/backup-runs/{path}")
+        beginning = client.get(f"{site.agent}/backup-runs/{sent['taskId']}/log", headers={"Range": "bytes=0-999"})
+        assert beginning.content == log[:1000]
+        part = client.get(f"{site.agent}/backup-runs/{sent['taskId']}/log", headers={"Range": "bytes=1048576-1048999"})
+        assert (part.status_code, part.json()["error_type"]) == (500, "corrupt_log")
 
 
 def test_compressed_bodies_are_taken(site: Site) -> None:
