@@ -4,10 +4,11 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
 import psycopg
+from psycopg.abc import Params
 from psycopg.adapt import AdaptersMap, Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format, TransactionStatus
@@ -104,6 +105,17 @@ class Cursor(psycopg.Cursor[TupleRow]):
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         """Take the connection."""
         super().__init__(connection, row_factory=tuple_row)
+
+    def execute(
+        self,
+        query: Any,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = False,
+        binary: bool | None = None,
+    ) -> Self:
+        """Execute a statement, and prepare it only where that is asked for: psycopg would after its fifth use."""
+        return super().execute(query, params, prepare=prepare, binary=binary)
 
     @property
     def adapters(self) -> AdaptersMap:

@@ -84,16 +84,17 @@ def test_any_time_is_read_in_any_time_zone(url: str, payload: Payload, zone: str
         assert (run.start_time, run.end_time, run.start_time.tzinfo) == (start, start, UTC)
 
 
+@pytest.mark.parametrize("rls", [True, False])
 @pytest.mark.parametrize("prepare", [True, False])
-def test_prepared_statements_can_be_turned_off(url: str, payload: Payload, *, prepare: bool) -> None:
+def test_prepared_statements_can_be_turned_off(url: str, payload: Payload, *, prepare: bool, rls: bool) -> None:
     """With ``prepare=False`` no statement is prepared, as some proxies need it; else those of the hot path are."""
-    with (
-        ConnectionPool(url, min_size=1, max_size=1, open=True) as pool,
-        backuplog.open_store("postgresql://", pool=pool, prepare=prepare) as store,
-    ):
+    with ConnectionPool(url, min_size=1, max_size=1, open=True) as pool:
         for _ in range(7):
-            use(store, payload)
+            with backuplog.open_store("postgresql://", pool=pool, prepare=prepare, rls=rls) as store:
+                use(store, payload)
         with pool.connection() as connection:
+            for _ in range(7):
+                use(store.bound_to(connection), payload)
             row = connection.execute("SELECT count(*) FROM pg_prepared_statements", prepare=False).fetchone()
         assert row is not None
         assert (row[0] > 0) == prepare

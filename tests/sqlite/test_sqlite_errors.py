@@ -103,7 +103,7 @@ def test_a_full_disk_keeps_the_run_and_says_that_the_log_is_lost(tmp_path: Path,
         receipt = backuplog.ingest_task_result(store, agent_id, result)
         assert (receipt.outcome, receipt.log_state) == ("created", "lost")
         assert backuplog.get_run(store, result["taskId"]).log_state == "lost"
-        with pytest.raises(backuplog.CorruptLog, match="have its agent send it again"):
+        with pytest.raises(backuplog.CorruptLog, match="have its agent send the result again"):
             backuplog.read_log(store, result["taskId"])
         limit_pages(store, beyond=10_000)
         again = backuplog.ingest_task_result(store, agent_id, result)
