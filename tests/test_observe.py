@@ -3,11 +3,13 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
+from io import StringIO
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import structlog
+from pythonjsonlogger.json import JsonFormatter
 
 import backuplog
 
@@ -146,3 +148,18 @@ def test_the_fields_come_through_structlog(
     line = json.loads(capsys.readouterr().err)
     assert (line["level"], line["task_type"], line["outcome"]) == ("info", "prune", "created")
     assert line["event"] == f"A result of agent {agent_id} was taken in: created"
+
+
+def test_the_fields_come_through_a_json_formatter(agent_id: UUID, payload: Payload) -> None:
+    """A formatter that writes extra fields as JSON, without any configuration, writes all of them."""
+    stream = StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.Logger("test_observe_json", logging.INFO)
+    logger.addHandler(handler)
+    with backuplog.open_store("sqlite://", observers=[backuplog.LoggingObserver(logger)]) as store:
+        backuplog.register_agent(store, agent_id)
+        backuplog.ingest_task_result(store, agent_id, payload(status="failure", log="four"))
+    line = json.loads(stream.getvalue())
+    assert (line["agent_id"], line["status"], line["log_bytes"]) == (str(agent_id), "failed", 4)
+    assert line["error_type"] is None
