@@ -155,7 +155,9 @@ def test_the_fields_come_through_a_json_formatter(agent_id: UUID, payload: Paylo
     stream = StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    logger = logging.Logger("test_observe_json", logging.INFO)
+    logger = logging.getLogger("test_observe_json")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
     logger.addHandler(handler)
     with backuplog.open_store("sqlite://", observers=[backuplog.LoggingObserver(logger)]) as store:
         backuplog.register_agent(store, agent_id)
