@@ -29,11 +29,6 @@ README = PAGES[0].read_text(encoding="utf-8")
 
 # --- the reference -----------------------------------------------------------------------------------------------
 
-KIT = [
-    name
-    for name, value in vars(backuplog.testing).items()
-    if not name.startswith("_") and getattr(value, "__module__", None) == "backuplog.testing"
-]
 PUBLIC: dict[str, Any] = {
     **{name: getattr(backuplog, name) for name in backuplog.__all__},
     **{f"backuplog.http.{name}": getattr(http, name) for name in http.__all__},
@@ -43,8 +38,18 @@ PUBLIC: dict[str, Any] = {
     "backuplog.openapi.document": openapi.document,
     **{f"backuplog_postgres.{name}": getattr(backuplog_postgres, name) for name in backuplog_postgres.__all__},
     **{f"backuplog_sqlite.{name}": getattr(backuplog_sqlite, name) for name in backuplog_sqlite.__all__},
-    **{f"backuplog.testing.{name}": getattr(backuplog.testing, name) for name in KIT},
+    **{f"backuplog.testing.{name}": getattr(backuplog.testing, name) for name in backuplog.testing.__all__},
 }
+
+
+def declared(value: type[Any]) -> Iterator[tuple[str, Any, type[Any]]]:
+    """Give what a class declares; of the kit, with the parts that it is put together from."""
+    for owner in value.__mro__:
+        is_of_kit = (
+            owner.__module__.startswith("backuplog.testing.") and owner.__name__ not in backuplog.testing.__all__
+        )
+        if owner is value or (is_of_kit and value.__name__ == "StoreContract"):
+            yield from ((member, item, owner) for member, item in vars(owner).items())
 
 
 def members_of(name: str, value: object) -> Iterator[tuple[str, Any]]:
@@ -55,8 +60,8 @@ def members_of(name: str, value: object) -> Iterator[tuple[str, Any]]:
     )  # It has the members of the protocol.
     if not isinstance(value, type) or issubclass(value, BaseException | enum.Enum) or is_store:
         return
-    for member, item in list(vars(value).items()):
-        is_hook = "This is the hook." in (item.__doc__ or "") or member in getattr(value, "__annotations__", {})
+    for member, item, owner in list(declared(value)):
+        is_hook = "This is the hook." in (item.__doc__ or "") or member in inspect.get_annotations(owner)
         is_ours = is_hook if name.startswith("backuplog.testing.") else inspect.isroutine(item) or _is_property(item)
         if is_ours and not member.startswith("_"):
             yield f"{value.__name__}.{member}", item
@@ -244,5 +249,7 @@ def test_the_readme_has_the_commands_that_ci_runs() -> None:
 def test_the_readme_explains_every_file_of_the_core() -> None:
     """The tree in the README has a line for each module, and for nothing else in the package."""
     tree = README.split("## The tree\n")[1].split("backends/ ")[0]
-    modules = sorted(path.name for path in (ROOT / "backuplog").glob("*.py"))
-    assert sorted(re.findall(r"^  (\w+\.py)", tree, flags=re.MULTILINE)) == modules
+    core = ROOT / "backuplog"
+    modules = sorted([*(path.name for path in core.glob("*.py")), *(path.parent.name for path in core.glob("*/*.py"))])
+    named = re.findall(r"^  (\w+\.py|\w+(?=/))", tree, flags=re.MULTILINE)
+    assert sorted(named) == sorted(set(modules))

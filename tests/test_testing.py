@@ -39,7 +39,7 @@ def contract_of(store: Callable[..., Any]) -> StoreContract:
     return Joined()
 
 
-PLAIN_TESTS = [name for name in vars(StoreContract) if name.startswith("test_") and "around" not in name]
+PLAIN_TESTS = [name for name in dir(StoreContract) if name.startswith("test_") and "around" not in name]
 
 
 @pytest.mark.parametrize("name", PLAIN_TESTS)

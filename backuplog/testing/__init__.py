@@ -1,0 +1,28 @@
+"""The conformance kit: every promise that a store must keep, as tests to inherit.
+
+A backend joins with one hook::
+
+    class TestMyStore(StoreContract):
+        @contextmanager
+        def fresh_store(self):
+            with backuplog.open_store("mine://") as store:
+                yield store
+
+and one line in ``conftest.py``, so that failing assertions show their values::
+
+    pytest.register_assert_rewrite("backuplog.testing")
+
+``DurableStoreContract`` is for stores that outlive their process: its one hook gives a URL instead.
+"""
+
+try:
+    from .common import payload
+    from .durable import DurableStoreContract
+    from .store import StoreContract
+    from .transactional import TransactionalStoreContract
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"backuplog.testing needs {missing.name}: pip install pytest hypothesis", name=missing.name
+    ) from missing
+
+__all__ = ["DurableStoreContract", "StoreContract", "TransactionalStoreContract", "payload"]

@@ -1,0 +1,127 @@
+"""What the tests of the kit share: payloads, threads that start together, stores that fail."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import attrs
+from hypothesis import HealthCheck, settings
+
+import backuplog
+from backuplog import (
+    AgentNotFound,
+    Receipt,
+    RunConflict,
+    RunQuery,
+    Store,
+    StoreError,
+    Submission,
+)
+from backuplog.delivery import arrive
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+# A test of the kit may be inherited, slow on a slow store, and filter much: none of it is a fault.
+UNCHECKED = (HealthCheck.too_slow, HealthCheck.differing_executors, HealthCheck.data_too_large)
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=[*UNCHECKED])
+
+HOSTILE = (
+    "'; DROP TABLE backup_runs; --",
+    "' OR ''='",
+    "$$; SELECT pg_sleep(9); $$",
+    "%s %b %(name)s %% %",
+    "\\'; \\x41 \\N \\.",
+    "{schema} {0} {}",
+    "\ufeff\u202e\u0000",
+    "\U0010ffff\ue000\u2028",
+    "\r\n\t\x1b[31m\x7f",
+    "é" * 300,
+    "\ud800",
+    "NULL",
+    "",
+    " ",
+)
+
+
+def payload(**fields: object) -> dict[str, Any]:
+    """Make a valid payload of a new task; keywords replace fields, None takes one out."""
+    valid: dict[str, object] = {
+        "taskId": str(uuid4()),
+        "policyId": str(uuid4()),
+        "taskType": "backup",
+        "status": "success",
+        "durationSeconds": 12.5,
+    }
+    return {name: value for name, value in {**valid, **fields}.items() if value is not None}
+
+
+class Failing:
+    """A store that refuses every submission with a log, as one with a full disk for logs would."""
+
+    def __init__(self, store: Store) -> None:
+        """Take the store that works."""
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        """Be that store in all else."""
+        return getattr(self._store, name)
+
+    def submit(self, submissions: Sequence[Submission]) -> list[Receipt | AgentNotFound | RunConflict]:
+        """Refuse what has a log."""
+        if any(submission.log for submission in submissions):
+            raise StoreError("no room for logs")
+        return self._store.submit(submissions)
+
+
+def at_once(*works: Callable[[], object]) -> list[object]:
+    """Run functions in threads that start together, and give what they returned or raised."""
+    barrier = threading.Barrier(len(works))
+    results: list[object] = [None] * len(works)
+
+    def run(index: int, work: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            results[index] = work()
+        except Exception as error:  # noqa: BLE001 - given back to the test, which decides
+            results[index] = error
+
+    threads = [threading.Thread(target=run, args=numbered) for numbered in enumerate(works)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # Threads take turns so often that what they must not do between two lines shows.
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    return results
+
+
+def walk(store: Store, query: RunQuery) -> list[backuplog.BackupRun]:
+    """List all pages of a query."""
+    page = backuplog.query_runs(store, query)
+    runs = list(page.runs)
+    while page.next_cursor:
+        page = backuplog.query_runs(store, attrs.evolve(query, cursor=page.next_cursor))
+        runs += page.runs
+    return runs
+
+
+def arrive_at(store: Store, agent_id: UUID, result: backuplog.TaskResult, received_at: datetime) -> Submission:
+    """Make a result ready for a store."""
+    return arrive(result, tenant_id=store.tenant_id, agent_id=agent_id, received_at=received_at)
+
+
+def broken_log(submission: Submission) -> Any:
+    """Make a log whose second chunk cannot be read."""
+
+    class BrokenLog:
+        def chunks(self) -> Iterator[backuplog.Chunk]:
+            assert submission.log is not None
+            yield from submission.log.chunks()
+            raise ZeroDivisionError
+
+    return BrokenLog()

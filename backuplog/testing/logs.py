@@ -1,0 +1,130 @@
+"""Logs: whole, in part, their ends, replaced."""
+
+from contextlib import suppress
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import backuplog
+from backuplog import (
+    LogReplaced,
+)
+
+from .common import FEW, payload
+from .contract import Contract
+
+
+class LogContract(Contract):
+    """Logs: whole, in part, their ends, replaced."""
+
+    def test_any_log_comes_back(self) -> None:
+        """Whatever text or bytes came, the same bytes are read, whole and in ranges."""
+        with self._known() as (store, agent_id):
+
+            @FEW
+            @given(
+                log=st.text() | st.binary(max_size=5000) | st.text(alphabet=st.characters(min_codepoint=0xD800)),
+                start=st.none() | st.integers(-60, 60),
+                stop=st.none() | st.integers(-60, 60),
+            )
+            def check(log: str | bytes, start: int | None, stop: int | None) -> None:
+                sent = payload(log=log)
+                backuplog.ingest_task_result(store, agent_id, sent)
+                expected = log if isinstance(log, bytes) else log.encode("utf-8", "surrogatepass")
+                assert backuplog.read_log(store, sent["taskId"]) == expected
+                assert backuplog.read_log(store, sent["taskId"], start=start, stop=stop) == expected[start:stop]
+
+            check()
+
+    @pytest.mark.parametrize("size", [0, 1, 128, 129, 1_048_575, 1_048_576, 1_048_577, 3_145_728, 5_242_881])
+    def test_logs_around_a_chunks_border_come_back(self, size: int) -> None:
+        """A log of any size near a border is read whole, and in ranges that cross it."""
+        with self._known() as (store, agent_id):
+            log = (bytes(range(256)) * (size // 256 + 1))[:size]
+            sent = payload(log=log)
+            receipt = backuplog.ingest_task_result(store, agent_id, sent)
+            assert (receipt.log_bytes, receipt.log_state) == (size, "complete")
+            assert backuplog.read_log(store, sent["taskId"]) == log
+            for start, stop in ((1_048_570, 1_048_580), (-3, None), (0, 1), (size // 2, size // 2 + 9)):
+                assert backuplog.read_log(store, sent["taskId"], start=start, stop=stop) == log[start:stop]
+
+    def test_a_chunk_is_found_by_any_of_its_bytes(self) -> None:
+        """The chunk with the greatest offset that is not beyond the byte is found; without chunks there is none."""
+        with self._known() as (store, agent_id):
+            sent = payload(log=b"x" * 1_500_000)
+            backuplog.ingest_task_result(store, agent_id, sent)
+            task = UUID(sent["taskId"])
+            found = [store.find_chunk(task, 1, offset) for offset in (0, 1_048_575, 1_048_576, 9_999_999)]
+            assert [chunk and (chunk.number, chunk.offset) for chunk in found] == [
+                (0, 0),
+                (0, 0),
+                (1, 1_048_576),
+                (1, 1_048_576),
+            ]
+            assert store.find_chunk(task, 2, 0) is None
+            assert store.find_chunk(uuid4(), 1, 0) is None
+
+    def test_a_shorter_log_leaves_no_tail(self) -> None:
+        """A log that takes the place of a longer one is read alone."""
+        sent = payload()
+        _, run, log = self._deliver({**sent, "log": b"a" * 3_000_000}, {**sent, "log": "short"})
+        assert (log, run.log_bytes) == (b"short", 5)
+
+    def test_a_replaced_log_takes_no_room(self) -> None:
+        """Of a log that was replaced or removed no chunk is kept."""
+        with self._known() as (store, agent_id):
+            sent = payload()
+            for version, log in enumerate((b"a" * 2_500_000, b"b", b"c" * 1_500_000, None), start=1):
+                backuplog.ingest_task_result(store, agent_id, {**sent, "log": log})
+                kept = [number for number in range(1, version) if store.find_chunk(UUID(sent["taskId"]), number, 0)]
+                assert kept == []
+
+    def test_a_reader_never_sees_a_mix(self) -> None:
+        """A log that is replaced under a reader is read on as the old one whole, or as replaced."""
+        with self._known() as (store, agent_id):
+            sent = payload(log=b"a" * 3_000_000)
+            backuplog.ingest_task_result(store, agent_id, sent)
+            begun, waiting = (backuplog.iter_log(store, sent["taskId"]) for _ in range(2))
+            first = next(begun)
+            backuplog.ingest_task_result(store, agent_id, {**sent, "log": b"b" * 3_000_000})
+            for head, pieces in ((first, begun), (b"", waiting)):
+                with suppress(LogReplaced):
+                    assert head + b"".join(pieces) == b"a" * 3_000_000
+            assert backuplog.read_log(store, sent["taskId"]) == b"b" * 3_000_000
+
+    def test_the_last_lines_are_those_of_the_log(self) -> None:
+        """The tail of any log, across chunks, is what a plain split gives."""
+        lines = st.lists(st.binary(max_size=4) | st.just(b"x" * 700_000), max_size=6)
+        with self._known() as (store, agent_id):
+
+            @FEW
+            @given(lines.map(b"\n".join), st.integers(1, 8))
+            def check(log: bytes, count: int) -> None:
+                sent = payload()
+                result = backuplog.TaskResult(
+                    task_id=sent["taskId"],
+                    policy_id=sent["policyId"],
+                    task_type="backup",
+                    status="success",
+                    duration_seconds=1,
+                    log=log,
+                )
+                backuplog.ingest_task_result(store, agent_id, result)
+                wanted = log[: len(log) - 1].split(b"\n")[-count:]
+                expected = b"\n".join(wanted) + log[len(log) - 1 :]
+                assert backuplog.tail_log(store, sent["taskId"], count) == expected
+
+            check()
+
+    def test_a_log_over_the_cap_says_what_it_leaves_out(self) -> None:
+        """Of a log over the cap its head and its tail are read, and the run says how many bytes are not."""
+        with self._known() as (store, agent_id):
+            sent = payload(log=b"a" * 3000 + b"b" * 3000)
+            receipt = backuplog.ingest_task_result(store, agent_id, sent, max_log_bytes=4096)
+            run, log = backuplog.get_run(store, sent["taskId"]), backuplog.read_log(store, sent["taskId"])
+            assert (receipt.log_state, run.log_state, run.dropped_bytes) == ("truncated", "truncated", 6000 - 4096)
+            assert log.startswith(b"a" * 2048 + b"\n")
+            assert log.endswith(b"\n" + b"b" * 2048)
+            assert len(log) == run.log_bytes == receipt.log_bytes

@@ -1,0 +1,125 @@
+"""Everything together, against a plain model."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+import backuplog
+from backuplog import (
+    RunConflict,
+    RunNotFound,
+    RunQuery,
+    StoredRun,
+)
+
+from .common import NOON, UNCHECKED, arrive_at, walk
+from .contract import Contract
+
+
+class MachineContract(Contract):
+    """Everything together, against a plain model."""
+
+    def test_it_behaves_as_a_plain_model(self) -> None:
+        """Any sequence of deliveries, readings and listings gives what a dict and ``decide`` give."""
+        contract = self
+
+        class Machine(RuleBasedStateMachine):
+            def __init__(self) -> None:
+                super().__init__()
+                self.scope = contract.fresh_store()
+                self.store = self.scope.__enter__()
+                self.tenants = [self.store, self.store.for_tenant(UUID(int=7))]
+                self.agents = [UUID(int=1), UUID(int=2)]
+                for view in self.tenants:
+                    for agent_id in self.agents:
+                        backuplog.register_agent(view, agent_id)
+                self.model: dict[tuple[int, UUID], tuple[StoredRun, bytes]] = {}
+                self.clock = NOON
+
+            @rule(
+                tenant=st.integers(0, 1),
+                agent=st.sampled_from([0, 0, 0, 1]),
+                task=st.integers(1, 4).map(lambda number: UUID(int=number)),
+                status=st.sampled_from(["success", "failed", "running", "pending"]),
+                log=st.sampled_from([None, b"", b"short", b"long" * 400_000]),
+                ended=st.none() | st.integers(0, 3).map(lambda h: datetime(2026, 11, 24, h, tzinfo=UTC)),
+                error=st.none() | st.sampled_from(["a", "b"]),
+            )
+            def deliver(
+                self, tenant: int, agent: int, task: UUID, status: str, log: Any, ended: Any, error: Any
+            ) -> None:
+                self.clock += timedelta(seconds=1)
+                sent = backuplog.TaskResult(
+                    task_id=task,
+                    policy_id=UUID(int=3),
+                    task_type="backup",
+                    status=status,
+                    duration_seconds=1,
+                    log=log,
+                    end_time=ended,
+                    error_message=error,
+                )
+                arriving = arrive_at(self.tenants[tenant], self.agents[agent], sent, self.clock)
+                stored, old_log = self.model.get((tenant, task), (None, b""))
+                decision = backuplog.decide(stored, arriving)
+                if decision.write is not None:
+                    replaced = stored is None or decision.write.log_version != stored.log_version
+                    self.model[tenant, task] = decision.write, (log or b"") if replaced else old_log
+                answer = self.tenants[tenant].submit([arriving])[0]
+                if isinstance(decision.answer, RunConflict):
+                    assert isinstance(answer, RunConflict)
+                else:
+                    assert answer == decision.answer
+
+            @invariant()
+            def is_the_model(self) -> None:
+                for tenant, view in enumerate(self.tenants):
+                    expected = {task: kept for (owner, task), kept in self.model.items() if owner == tenant}
+                    runs = backuplog.query_runs(view, RunQuery(limit=1000))
+                    assert {run.id for run in runs.runs} == set(expected)
+                    assert runs.total == len(expected)
+                    for task, (stored, log) in expected.items():
+                        assert view.find_run(task) == stored
+                        assert backuplog.read_log(view, task) == log
+
+            @rule(
+                tenant=st.integers(0, 1),
+                agent=st.sampled_from([None, 0, 1]),
+                status=st.lists(st.sampled_from(["success", "failed", "running", "pending"]), max_size=2),
+                since=st.none() | st.integers(0, 3).map(lambda h: datetime(2026, 11, 24, h, tzinfo=UTC)),
+                limit=st.integers(1, 3),
+            )
+            def list_some(self, tenant: int, agent: int | None, status: Any, since: Any, limit: int) -> None:
+                agent_id = None if agent is None else self.agents[agent]
+                query = RunQuery(agent_id=agent_id, status=status, since=since, limit=limit)
+                expected = [
+                    kept.run
+                    for (owner, _), (kept, _) in self.model.items()
+                    if owner == tenant
+                    and agent_id in (None, kept.run.agent_id)
+                    and (not status or kept.run.status in status)
+                    and (since is None or kept.run.start_time >= since)
+                ]
+                expected.sort(key=lambda run: (run.start_time, run.id.bytes), reverse=True)
+                assert walk(self.tenants[tenant], query) == expected
+
+            @rule(tenant=st.integers(0, 1), task=st.integers(1, 4), start=st.integers(-9, 9), stop=st.integers(-9, 9))
+            def read_some(self, tenant: int, task: int, start: int, stop: int) -> None:
+                kept = self.model.get((tenant, UUID(int=task)))
+                if kept is None:
+                    with pytest.raises(RunNotFound):
+                        backuplog.read_log(self.tenants[tenant], UUID(int=task))
+                else:
+                    log = backuplog.read_log(self.tenants[tenant], UUID(int=task), start=start, stop=stop)
+                    assert log == kept[1][start:stop]
+
+            def teardown(self) -> None:
+                self.scope.__exit__(None, None, None)
+
+        bounds = settings(max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=[*UNCHECKED])
+        run_state_machine_as_test(Machine, settings=bounds)
