@@ -4,9 +4,9 @@ An embedded library: open a store, hand each payload to ``ingest_task_result`` i
 and read with ``query_runs``, ``get_run`` and ``read_log``.
 """
 
-from .agent import get_agent, register_agent
+from .agent import get_agent, list_agents, register_agent
+from .chunk import CHUNK_BYTES, MAX_LOG_BYTES
 from .convert import parse_task_result
-from .delivery import Decision, StoredRun, Submission, decide
 from .errors import (
     AgentNotFound,
     BackendNotFound,
@@ -18,6 +18,7 @@ from .errors import (
     InvalidInput,
     InvalidQuery,
     InvalidTaskResult,
+    LogExpired,
     LogLost,
     LogReplaced,
     PayloadTooLarge,
@@ -31,7 +32,7 @@ from .errors import (
     UnsupportedMedia,
 )
 from .ingest import ingest_task_result, ingest_task_results
-from .log import CHUNK_BYTES, MAX_LOG_BYTES, Chunk, Log
+from .log import iter_log, read_log, tail_log
 from .model import (
     DEFAULT_TENANT,
     Agent,
@@ -42,35 +43,35 @@ from .model import (
     Receipt,
     RunPage,
     RunQuery,
+    RunStats,
     TaskResult,
 )
-from .observe import Delivery, LoggingObserver, Observer
-from .open import open_store
-from .query import get_run, iter_log, last_successes, query_runs, read_log, tail_log
-from .store import Store
+from .observe import IngestEvent, LoggingObserver, Observer
+from .query import get_run, last_successes, query_runs
+from .row import TABLES
+from .store import Store, open_store
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
 
 __all__ = [
     "CHUNK_BYTES",
     "DEFAULT_TENANT",
     "MAX_LOG_BYTES",
+    "TABLES",
     "Agent",
     "AgentNotFound",
     "AgentToken",
     "BackendNotFound",
     "BackupRun",
     "BackuplogError",
-    "Chunk",
     "CorruptLog",
-    "Decision",
-    "Delivery",
     "FieldError",
     "Forbidden",
+    "IngestEvent",
     "InvalidAgent",
     "InvalidInput",
     "InvalidQuery",
     "InvalidTaskResult",
-    "Log",
+    "LogExpired",
     "LogLost",
     "LogReplaced",
     "LogState",
@@ -84,16 +85,14 @@ __all__ = [
     "RunNotFound",
     "RunPage",
     "RunQuery",
+    "RunStats",
     "SchemaOutdated",
     "Store",
     "StoreError",
     "StoreUnavailable",
-    "StoredRun",
-    "Submission",
     "TaskResult",
     "Unauthenticated",
     "UnsupportedMedia",
-    "decide",
     "get_agent",
     "get_run",
     "ingest_task_result",
@@ -102,6 +101,7 @@ __all__ = [
     "iter_log",
     "last_successes",
     "list_agent_tokens",
+    "list_agents",
     "open_store",
     "parse_task_result",
     "query_runs",

@@ -3,19 +3,19 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from .errors import AgentNotFound, FieldError, InvalidAgent
+from .errors import AgentNotFound, InvalidAgent
 from .model import Agent
-from .normalise import as_uuid
+from .normalise import argument, as_uuid
 from .store import Store
 
 
 def register_agent(store: Store, agent_id: UUID | str, *, hostname: str | None = None) -> Agent:
-    """Make an agent known, so that its results are accepted. Doing it again changes nothing but the hostname.
+    """Register an agent, so that its results are accepted. Registering it again changes only its hostname.
 
     Args:
-        store: Where.
-        agent_id: The agent.
-        hostname: What people call it, at most 253 characters. None leaves a hostname that is stored as it is.
+        store: The store to use.
+        agent_id: The agent's id.
+        hostname: The agent's hostname, at most 253 characters. None keeps the hostname that is stored.
 
     Returns:
         The agent as it is stored.
@@ -25,26 +25,52 @@ def register_agent(store: Store, agent_id: UUID | str, *, hostname: str | None =
         StoreError: The store failed.
     """
     agent = Agent(id=agent_id, tenant_id=store.tenant_id, hostname=hostname, registered_at=datetime.now(UTC))
-    return store.add_agent(agent)
+    return store.call(store.backend.put_agent, agent)
 
 
 def get_agent(store: Store, agent_id: UUID | str) -> Agent:
-    """Get an agent.
+    """Get a registered agent.
 
     Args:
-        store: Where.
-        agent_id: The agent.
+        store: The store to use.
+        agent_id: The agent's id.
+
+    Returns:
+        The agent.
 
     Raises:
         InvalidAgent: The id is not a UUID.
         AgentNotFound: This tenant has no such agent.
         StoreError: The store failed.
     """
-    try:
-        key = as_uuid(agent_id)
-    except ValueError as error:
-        raise InvalidAgent([FieldError("id", str(error))]) from None
-    agent = store.find_agent(key)
-    if agent is None:
+    found = store.call(store.backend.list_agents, [argument("id", as_uuid, agent_id, InvalidAgent)])
+    if not found:
         raise AgentNotFound
-    return agent
+    return found[0]
+
+
+def list_agents(store: Store) -> list[Agent]:
+    """List the registered agents.
+
+    Args:
+        store: The store to use.
+
+    Returns:
+        The tenant's agents, sorted by hostname, then by id. Agents without a hostname come last.
+
+    Raises:
+        StoreError: The store failed.
+    """
+    agents = store.call(store.backend.list_agents)
+    return sorted(agents, key=lambda agent: (agent.hostname is None, agent.hostname or "", agent.id))
+
+
+def require_agent(store: Store, agent_id: UUID) -> None:
+    """Make sure that an agent exists, by the integrator's own answer where there is one.
+
+    Raises:
+        AgentNotFound: It does not.
+    """
+    exists = store.agent_exists
+    if not (exists(agent_id) if exists is not None else store.call(store.backend.list_agents, [agent_id])):
+        raise AgentNotFound

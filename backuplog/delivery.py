@@ -1,58 +1,45 @@
-"""The delivery contract: what a result that arrives does to what is stored. Pure functions, no I/O.
+"""What a change does to what is stored: the delivery contract, as pure functions without I/O.
 
-Agents retry everything, so the same result comes twice, late and out of order. A store calls ``decide`` under its
-lock on the run's row, writes what the decision says and gives back its answer; it decides nothing itself.
+Agents retry everything, so the same result comes twice, late and out of order. A backend finds the run that a change
+names, calls ``decide`` under its lock on that run's row, writes what the decision says and returns its answer. It
+decides nothing itself, so that a new kind of change needs no new code in any backend.
 """
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
 
-from .errors import RunConflict
-from .log import MAX_LOG_BYTES, Log, measure
-from .model import BackupRun, LogState, Outcome, Receipt, TaskResult
+from .chunk import MAX_LOG_BYTES, Chunk, Log, prepare_log
+from .convert import stats_details
+from .errors import AgentNotFound, RunConflict
+from .model import FIGURES, BackupRun, LogState, Outcome, Receipt, TaskResult
 
-_REMEMBERED_DIGESTS = 16
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
+Answer: TypeAlias = Receipt | AgentNotFound | RunConflict
+"""The answer to a submitted result."""
 
+AnswerT = TypeVar("AnswerT")
+"""The answer to any kind of change, in annotations."""
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
-@attrs.frozen(kw_only=True)
-class Submission:
-    """A result that arrives, ready for a store.
-
-    Attributes:
-        run: The run as it stands if nothing is stored yet.
-        digest: SHA-256 over every field and the log, 32 bytes: the same content has the same digest.
-        end_time_reported: Whether the end time is the agent's own.
-        log: The log to store; None where none was sent, or where it could not be stored (``run.log_state`` is
-            then ``lost``).
-        agent_known: The agent exists: a store must not look for it in its own table.
-    """
-
-    run: BackupRun
-    digest: bytes
-    end_time_reported: bool
-    log: Log | None
-    agent_known: bool = False
-
-    def without_log(self) -> "Submission":
-        """Give the submission that keeps the run and says that its log was lost."""
-        return attrs.evolve(self, run=attrs.evolve(self.run, log_state=LogState.LOST, dropped_bytes=0), log=None)
+_REMEMBERED_DIGESTS: Final = 16
+_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @attrs.frozen(kw_only=True)
 class StoredRun:
-    """A run with what a store keeps beside it, to decide about later deliveries.
+    """A run, with what a backend stores beside it to decide about later changes.
 
     Attributes:
         run: The run.
-        digest: The digest of the submission that stands.
+        digest: The digest of the submission that the run came from, 32 bytes.
         superseded: The digests of up to 16 earlier submissions, oldest first.
-        end_time_reported: Whether the run's end time is the agent's own.
-        log_version: Which chunks are the run's log: those stored with this number. It grows when the log is replaced,
-            so that a reader can never mix two logs.
+        end_time_reported: Whether the agent reported the run's end time.
+        log_version: The version under which the chunks of the run's log are stored. It grows when the log is replaced,
+            so that a reader never mixes two logs.
     """
 
     run: BackupRun
@@ -63,35 +50,152 @@ class StoredRun:
 
 
 @attrs.frozen(kw_only=True)
-class Decision:
-    """What to write and what to answer.
+class Decision(Generic[AnswerT_co]):
+    """What to answer, and what to write.
 
     Attributes:
-        answer: The receipt, or the conflict.
-        write: The row to write in place of the stored one; None: write nothing. Where its ``log_version`` differs
-            from the stored one's, the chunks of the older version go and those of ``submission.log``, if any, come.
+        answer: The answer to the change.
+        write: The run to store in place of the stored one; None to write nothing.
+        chunks: The chunks to store under ``write.log_version``. They are made while they are read: read them once and
+            one at a time, because a log may be larger than memory.
+        drop: Before storing ``chunks``, delete the run's chunks that begin at this offset or later, whatever their
+            version. 0 deletes the whole log, None deletes nothing.
     """
 
-    answer: Receipt | RunConflict
-    write: StoredRun | None
+    answer: AnswerT_co
+    write: StoredRun | None = None
+    chunks: Iterable[Chunk] = attrs.field(default=(), repr=False)
+    drop: int | None = None
 
 
-def arrive(
+class Change(Protocol[AnswerT_co]):
+    """A change to one run: a result that arrives, a line for its log, the expiry of its log."""
+
+    @property
+    def run_id(self) -> UUID:
+        """The id of the run to change."""
+        ...
+
+    @property
+    def requires_agent(self) -> UUID | None:
+        """The agent that must be stored, or else the answer is ``AgentNotFound``; None if no agent need be stored."""
+        ...
+
+    def decide(self, stored: StoredRun | None) -> Decision[AnswerT_co]:
+        """Decide what the change does. This is pure and quick, and may be called any number of times.
+
+        Args:
+            stored: What is stored under ``run_id``; None if nothing is.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Submission:
+    """The change that an arriving result makes.
+
+    Attributes:
+        run: The run to store if none is stored yet.
+        digest: SHA-256 of every field and the log, 32 bytes: the same content has the same digest.
+        end_time_reported: Whether the agent reported the end time.
+        log: The log to store; None if none was sent, or if it could not be stored (``run.log_state`` is then ``lost``).
+        requires_agent: The agent that must be stored; None if it is known to exist.
+    """
+
+    run: BackupRun
+    digest: bytes
+    end_time_reported: bool
+    log: Log | None
+    requires_agent: UUID | None
+
+    @property
+    def run_id(self) -> UUID:
+        """The id of the run that the result is about."""
+        return self.run.id
+
+    def without_log(self) -> "Submission":
+        """Return the submission without its log, which then counts as lost."""
+        return attrs.evolve(self, run=attrs.evolve(self.run, log_state=LogState.LOST, dropped_bytes=0), log=None)
+
+    def decide(self, stored: StoredRun | None) -> Decision[Answer]:  # noqa: PLR0911 - one return a row
+        """Decide what the result does to what is stored, by the table in docs/delivery.md.
+
+        Args:
+            stored: What is stored under the task's id; None if nothing is.
+        """
+        if stored is None:
+            first = StoredRun(run=self.run, digest=self.digest, end_time_reported=self.end_time_reported)
+            return _decision(Outcome.CREATED, first.run, first, self.log)
+        if stored.run.agent_id != self.run.agent_id:
+            return Decision(answer=RunConflict())
+        if self.digest == stored.digest:
+            if stored.run.log_state is LogState.LOST and self.log is not None:
+                run = attrs.evolve(_with_log_of(stored.run, self.run), updated_at=self.run.updated_at)
+                found = attrs.evolve(stored, run=run, log_version=stored.log_version + 1)
+                return _decision(Outcome.UPDATED, run, found, self.log, drop=0)
+            return _decision(Outcome.REPLAYED, stored.run)
+        if self.digest in stored.superseded:
+            return _decision(Outcome.STALE, stored.run)
+        if not stored.run.is_active:
+            if self.run.is_active:
+                return _decision(Outcome.STALE, stored.run)
+            if self._ended_before(stored):
+                # Remembered, so that a retry stays stale even when what is stored by then has no end time to compare.
+                remembered = attrs.evolve(stored, superseded=_remember(stored, self.digest))
+                return _decision(Outcome.STALE, stored.run, remembered)
+        write = self._replacing(stored)
+        if write.log_version == stored.log_version:
+            return _decision(Outcome.UPDATED, write.run, write)
+        return _decision(Outcome.UPDATED, write.run, write, self.log, drop=0)
+
+    def _ended_before(self, stored: StoredRun) -> bool:
+        ended, stands = self.run.end_time, stored.run.end_time
+        if not (self.end_time_reported and stored.end_time_reported) or ended is None or stands is None:
+            return False
+        return ended < stands
+
+    def _replacing(self, stored: StoredRun) -> StoredRun:
+        run, log_version = attrs.evolve(self.run, received_at=stored.run.received_at), stored.log_version + 1
+        if stored.run.is_active and run.log_state is LogState.NONE:
+            # No log was sent: what the task appended while it ran stays, and is closed when the task has ended.
+            run, log_version = _with_log_of(run, stored.run), stored.log_version
+            if run.log_state is LogState.OPEN and not run.is_active:
+                run = attrs.evolve(run, log_state=LogState.COMPLETE)
+        return StoredRun(
+            run=run,
+            digest=self.digest,
+            superseded=_remember(stored, stored.digest),
+            end_time_reported=self.end_time_reported,
+            log_version=log_version,
+        )
+
+
+def prepare_submission(
     result: TaskResult,
     *,
     tenant_id: UUID,
     agent_id: UUID,
     received_at: datetime,
-    agent_known: bool = False,
+    requires_agent: UUID | None,
     max_log_bytes: int = MAX_LOG_BYTES,
 ) -> Submission:
-    """Make a result that has arrived ready for a store: settle its times, measure its log, take its digest."""
-    log, log_sha256 = (None, None) if result.log is None else measure(result.log, max_bytes=max_log_bytes)
+    """Prepare an arriving result for a backend: settle its times, prepare its log and compute its digest.
+
+    Args:
+        result: The result.
+        tenant_id: The tenant that the run will belong to.
+        agent_id: The agent that sent the result.
+        received_at: When the result was received, in UTC.
+        requires_agent: The agent that must be stored; None if it is known to exist.
+        max_log_bytes: The longest log to keep whole, in bytes. Of a longer log, only the head and the tail are kept.
+    """
+    log, log_sha256 = (None, None) if result.log is None else prepare_log(result.log, max_bytes=max_log_bytes)
     end_time = result.end_time or received_at
     try:
         start_time = result.start_time or end_time - timedelta(seconds=result.duration_seconds)
     except OverflowError:  # An agent whose clock is not set: no result is refused for that.
         start_time = _EARLIEST
+    is_active = result.is_active
     run = BackupRun(
         id=result.task_id,
         tenant_id=tenant_id,
@@ -100,121 +204,56 @@ def arrive(
         task_type=result.task_type,
         status=result.status,
         start_time=start_time,
-        end_time=end_time,
+        end_time=None if is_active else end_time,
         duration_seconds=result.duration_seconds,
         error_message=result.error_message,
         snapshot_id=result.snapshot_id,
         received_at=received_at,
         updated_at=received_at,
-        log_state=_log_state(log),
+        log_state=LogState.NONE if not log else LogState.TRUNCATED if log.dropped_bytes else LogState.COMPLETE,
         log_bytes=log.size if log else 0,
         log_sha256=log.sha256 if log else None,
         dropped_bytes=log.dropped_bytes if log else 0,
+        stats=result.stats,
     )
-    if run.is_active:
-        run = attrs.evolve(run, end_time=None)
     return Submission(
         run=run,
         digest=_digest(result, log_sha256),
-        end_time_reported=result.end_time is not None and not run.is_active,
+        end_time_reported=result.end_time is not None and not is_active,
         log=log,
-        agent_known=agent_known,
+        requires_agent=requires_agent,
     )
 
 
-def decide(stored: StoredRun | None, arriving: Submission) -> Decision:  # noqa: PLR0911 - one return a row
-    """Decide what a submission does to what is stored under its task id. The rows are those of docs/delivery.md."""
-    if stored is None:
-        return _decision(
-            Outcome.CREATED,
-            StoredRun(run=arriving.run, digest=arriving.digest, end_time_reported=arriving.end_time_reported),
-        )
-    if stored.run.agent_id != arriving.run.agent_id:
-        return Decision(answer=RunConflict(), write=None)
-    if arriving.digest == stored.digest:
-        if stored.run.log_state is LogState.LOST and arriving.log is not None:
-            return _decision(Outcome.UPDATED, _with_log_found(stored, arriving))
-        return _unchanged(Outcome.REPLAYED, stored)
-    if arriving.digest in stored.superseded:
-        return _unchanged(Outcome.STALE, stored)
-    if not stored.run.is_active:
-        if arriving.run.is_active:
-            return _unchanged(Outcome.STALE, stored)
-        if _ended_before(arriving, stored):
-            # Remembered, so that a retry stays stale even when what is stored by then has no end time to compare.
-            remembered = attrs.evolve(stored, superseded=_remember(stored.superseded, arriving.digest))
-            return _decision(Outcome.STALE, remembered)
-    return _decision(Outcome.UPDATED, _replaced(stored, arriving))
-
-
-def _decision(outcome: Outcome, write: StoredRun) -> Decision:
-    return Decision(answer=_receipt(outcome, write.run), write=write)
-
-
-def _unchanged(outcome: Outcome, stored: StoredRun) -> Decision:
-    return Decision(answer=_receipt(outcome, stored.run), write=None)
-
-
-def _receipt(outcome: Outcome, run: BackupRun) -> Receipt:
-    return Receipt(run_id=run.id, outcome=outcome, log_state=run.log_state, log_bytes=run.log_bytes)
-
-
-def _ended_before(arriving: Submission, stored: StoredRun) -> bool:
-    ended, stands = arriving.run.end_time, stored.run.end_time
-    if not (arriving.end_time_reported and stored.end_time_reported) or ended is None or stands is None:
-        return False
-    return ended < stands
-
-
-def _with_log_found(stored: StoredRun, arriving: Submission) -> StoredRun:
-    run = attrs.evolve(
-        stored.run,
-        updated_at=arriving.run.updated_at,
-        log_state=arriving.run.log_state,
-        log_bytes=arriving.run.log_bytes,
-        log_sha256=arriving.run.log_sha256,
-        dropped_bytes=arriving.run.dropped_bytes,
-    )
-    return attrs.evolve(stored, run=run, log_version=stored.log_version + 1)
-
-
-def _replaced(stored: StoredRun, arriving: Submission) -> StoredRun:
-    run = attrs.evolve(arriving.run, received_at=stored.run.received_at)
-    log_version = stored.log_version + 1
-    if stored.run.is_active and run.log_state is LogState.NONE:
-        # No log was sent: what the task appended while it ran stays, and is closed when the task has ended.
-        closed = stored.run.log_state is LogState.OPEN and not run.is_active
-        run = attrs.evolve(
-            run,
-            log_state=LogState.COMPLETE if closed else stored.run.log_state,
-            log_bytes=stored.run.log_bytes,
-            log_sha256=stored.run.log_sha256,
-            dropped_bytes=stored.run.dropped_bytes,
-        )
-        log_version = stored.log_version
-    return StoredRun(
-        run=run,
-        digest=arriving.digest,
-        superseded=_remember(stored.superseded, stored.digest),
-        end_time_reported=arriving.end_time_reported,
-        log_version=log_version,
+def _decision(
+    outcome: Outcome, run: BackupRun, write: StoredRun | None = None, log: Log | None = None, *, drop: int | None = None
+) -> Decision[Answer]:
+    return Decision(
+        answer=Receipt(run_id=run.id, outcome=outcome, log_state=run.log_state, log_bytes=run.log_bytes),
+        write=write,
+        chunks=() if log is None or write is None else log.chunks(run.id, write.log_version),
+        drop=drop,
     )
 
 
-def _remember(digests: tuple[bytes, ...], digest: bytes) -> tuple[bytes, ...]:
-    return (*digests, digest)[-_REMEMBERED_DIGESTS:]
+def _with_log_of(run: BackupRun, other: BackupRun) -> BackupRun:
+    return attrs.evolve(
+        run,
+        log_state=other.log_state,
+        log_bytes=other.log_bytes,
+        log_sha256=other.log_sha256,
+        dropped_bytes=other.dropped_bytes,
+    )
 
 
-def _log_state(log: Log | None) -> LogState:
-    if log is None:
-        return LogState.NONE
-    return LogState.TRUNCATED if log.dropped_bytes else LogState.COMPLETE
+def _remember(stored: StoredRun, digest: bytes) -> tuple[bytes, ...]:
+    return (*stored.superseded, digest)[-_REMEMBERED_DIGESTS:]
 
 
 def _digest(result: TaskResult, log_sha256: bytes | None) -> bytes:
     """Digest every field. It is stored: another order or form would make every retry across an upgrade an update."""
     # No field can hold a NUL, so that two different results never join to the same text.
-    fields = (
+    fields = [
         result.policy_id.hex,
         result.task_type,
         result.status,
@@ -224,5 +263,7 @@ def _digest(result: TaskResult, log_sha256: bytes | None) -> bytes:
         result.start_time.isoformat() if result.start_time else "",
         result.end_time.isoformat() if result.end_time else "",
         log_sha256.hex() if log_sha256 else "",
-    )
+    ]
+    if result.stats:
+        fields += [*(repr(getattr(result.stats, name)) for name in FIGURES), stats_details(result.stats) or ""]
     return hashlib.sha256("\0".join(fields).encode()).digest()

@@ -11,13 +11,22 @@ import attrs
 
 
 class BackuplogError(Exception):
-    """backuplog could not do what it was asked to do."""
+    """backuplog could not do what it was asked to do.
+
+    Attributes:
+        error_type: A short name that stays the same in every release, for metrics and API answers.
+        http_status: The HTTP status that a web handler would answer with.
+    """
 
     error_type: ClassVar[str] = "backuplog_error"
     http_status: ClassVar[int] = 500
 
     def __init__(self, message: str | None = None) -> None:
-        """Take the message, or the first line of the class's docstring where there is none."""
+        """Make the error.
+
+        Args:
+            message: What is wrong and what to do; by default the first line of the class's docstring.
+        """
         super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
 
 
@@ -26,7 +35,7 @@ class FieldError:
     """One thing that is wrong with one field.
 
     Attributes:
-        path: Where: a JSON path (``$.taskId``) for a payload, a plain name (``limit``) for a Python argument.
+        path: The field: a JSON path (``$.taskId``) in a payload, or a plain name (``limit``) for a Python argument.
         message: What is wrong and what is expected. It never repeats the value, which may be a secret.
     """
 
@@ -45,7 +54,7 @@ class InvalidInput(BackuplogError, ValueError):
     http_status = 400
 
     def __init__(self, errors: Iterable[FieldError]) -> None:
-        """Take the field errors; the message lists them all."""
+        """Make the error; its message lists all field errors."""
         self.errors: tuple[FieldError, ...] = tuple(errors)
         super().__init__("; ".join(f"{error.path}: {error.message}" for error in self.errors))
 
@@ -61,7 +70,7 @@ class InvalidTaskResult(InvalidInput):
 
 
 class InvalidQuery(InvalidInput):
-    """The question is not valid: an id, a filter, a limit or a cursor is malformed."""
+    """The query is not valid: an id, a filter, a limit or a cursor is malformed."""
 
     error_type = "invalid_query"
 
@@ -118,14 +127,14 @@ class RateLimited(BackuplogError):
     """This agent sends too much: wait before sending again.
 
     Attributes:
-        retry_after: How many seconds to wait.
+        retry_after: Seconds to wait before sending again.
     """
 
     error_type = "rate_limited"
     http_status = 429
 
     def __init__(self, retry_after: float) -> None:
-        """Take the seconds to wait."""
+        """Make the error."""
         self.retry_after = retry_after
         super().__init__()
 
@@ -147,6 +156,27 @@ class RunConflict(BackuplogError):
     http_status = 409
 
 
+class LogLost(BackuplogError):
+    """The log could not be stored when it was received: have its agent send the result again."""
+
+    error_type = "log_lost"
+    http_status = 404
+
+
+class LogExpired(BackuplogError):
+    """The log was removed because of its age; the run still says how long it was."""
+
+    error_type = "log_expired"
+    http_status = 410
+
+
+class LogReplaced(BackuplogError):
+    """The log was replaced while it was being read: read it again from the start."""
+
+    error_type = "log_replaced"
+    http_status = 503
+
+
 class StoreError(BackuplogError):
     """The store could not do what it was asked to do."""
 
@@ -160,12 +190,6 @@ class StoreUnavailable(StoreError):
     http_status = 503
 
 
-class LogReplaced(StoreUnavailable):
-    """The log was replaced while it was being read: read it again from the start."""
-
-    error_type = "log_replaced"
-
-
 class SchemaOutdated(StoreError):
     """The database's schema is not the one this version needs."""
 
@@ -176,10 +200,3 @@ class CorruptLog(StoreError):
     """The stored log is not the one that was received."""
 
     error_type = "corrupt_log"
-
-
-class LogLost(CorruptLog):
-    """The log could not be stored when it came: have its agent send the result again."""
-
-    error_type = "log_lost"
-    http_status = 404

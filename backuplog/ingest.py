@@ -1,30 +1,28 @@
 """Taking results in, one or many."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import attrs
 
+from .chunk import MAX_LOG_BYTES
 from .convert import parse_task_result
-from .delivery import Submission, arrive
-from .errors import AgentNotFound, BackuplogError, FieldError, InvalidTaskResult, StoreError, StoreUnavailable
-from .log import MAX_LOG_BYTES
-from .model import Receipt, TaskResult
-from .normalise import as_log_cap, as_time, as_uuid
-from .observe import Delivery, notify
-from .opened import observers_of
+from .delivery import Submission, prepare_submission
+from .errors import AgentNotFound, BackuplogError, InvalidTaskResult, StoreError, StoreUnavailable
+from .model import LogState, Receipt, TaskResult
+from .normalise import argument, as_log_cap, as_time, as_uuid
+from .observe import IngestEvent, notify
 from .store import Store
 
 # One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
 _BATCH_RESULTS: Final = 500
 _BATCH_LOG_BYTES: Final = 8 * 1_048_576
 
-_Given = TypeVar("_Given")
-_Normal = TypeVar("_Normal")
+Result: TypeAlias = bytes | str | Mapping[str, Any] | TaskResult
 
 
 def ingest_task_result(
@@ -35,27 +33,27 @@ def ingest_task_result(
     received_at: datetime | None = None,
     max_log_bytes: int = MAX_LOG_BYTES,
 ) -> Receipt:
-    """Take one result in, exactly once however often it is sent.
+    """Take in one result, exactly once however often it is sent.
 
-    When it returns, the run and its log are durable. A log that cannot be stored does not cost the result: the run
-    is stored with ``log_state="lost"``, the receipt says so, and sending the result again stores the log.
+    When this returns, the run and its log are durable. If only the log cannot be stored, the run is stored with
+    ``log_state="lost"``; the receipt says so, and sending the result again stores the log.
 
     Args:
-        store: Where.
+        store: The store to use.
         agent_id: The agent that sent it.
         result: JSON as bytes or text, the mapping it decodes to, or a TaskResult.
-        received_at: When it was received, with a zone; now by default.
-        max_log_bytes: Of a log longer than this, in bytes, only the head and the tail are stored
-            (``log_state="truncated"``). At least 4,096.
+        received_at: When it was received, with a time zone; now by default.
+        max_log_bytes: The longest log to store whole, in bytes, at least 4,096. Of a longer log, only the head and the
+            tail are stored (``log_state="truncated"``).
 
     Returns:
-        What was done.
+        The receipt, which says what became of the result.
 
     Raises:
-        InvalidTaskResult: The result is malformed; nothing was written.
+        InvalidTaskResult: The result or another argument is malformed; nothing was written.
         AgentNotFound: This tenant has no such agent.
         RunConflict: The task id belongs to another agent.
-        StoreUnavailable: The store is busy or cannot be reached: send the result again, nothing is counted twice.
+        StoreUnavailable: The store is busy or cannot be reached. Send the result again; nothing is counted twice.
         StoreError: The store failed.
     """
     answer = ingest_task_results(store, [(agent_id, result)], received_at=received_at, max_log_bytes=max_log_bytes)[0]
@@ -71,135 +69,87 @@ def ingest_task_results(
     received_at: datetime | None = None,
     max_log_bytes: int = MAX_LOG_BYTES,
 ) -> list[Receipt | BackuplogError]:
-    """Take many results in, several to a transaction: many times as fast as one by one.
+    """Take in many results, several per transaction. This is many times faster than one by one.
 
-    A transaction takes up to 500 results and 8 MiB of logs. What one result does never depends on another: a
-    bad one is an error in its place and the rest are stored. A result that is answered with a receipt is durable.
+    A transaction takes up to 500 results and 8 MiB of logs. Results do not affect each other: a bad one is answered
+    with its error, and the rest are stored. A result that is answered with a receipt is durable.
 
     Args:
-        store: Where.
+        store: The store to use.
         results: Pairs of an agent's id and a result, in any form that ``ingest_task_result`` takes.
-        received_at: When they were received, with a zone; now by default.
+        received_at: When they were received, with a time zone; now by default.
         max_log_bytes: As in ``ingest_task_result``.
 
     Returns:
         For each result, in order: its receipt, or the error that ``ingest_task_result`` would have raised. Once the
-        store is unavailable, all that was not stored yet is answered so.
+        store is unavailable, every result that is not yet stored is answered with ``StoreUnavailable``.
+
+    Raises:
+        InvalidTaskResult: ``received_at`` or ``max_log_bytes`` is malformed; nothing was written.
     """
+    if received_at is not None:
+        received_at = argument("received_at", as_time, received_at, InvalidTaskResult)
+    argument("max_log_bytes", as_log_cap, max_log_bytes, InvalidTaskResult)
+
+    def arrive(sent: tuple[UUID | str, Result]) -> _Item:
+        item = _Item(agent_id=sent[0])
+        try:
+            agent_id = argument("agent_id", as_uuid, sent[0], InvalidTaskResult)
+            result = parse_task_result(sent[1])
+            if store.agent_exists is None or store.agent_exists(agent_id):
+                item.submission = prepare_submission(
+                    result,
+                    tenant_id=store.tenant_id,
+                    agent_id=agent_id,
+                    received_at=received_at or datetime.now(UTC),
+                    requires_agent=agent_id if store.agent_exists is None else None,
+                    max_log_bytes=max_log_bytes,
+                )
+            else:
+                item.answer = AgentNotFound()
+        except BackuplogError as error:
+            item.answer = error
+        return item
+
     answers: list[Receipt | BackuplogError] = []
     unavailable: StoreUnavailable | None = None
-    observers = observers_of(store)
     begun = time.perf_counter()
-    for batch in _batches(
-        _attempt(store, agent_id, result, received_at, max_log_bytes) for agent_id, result in results
-    ):
-        submissions = [item for item in batch if isinstance(item, Submission)]
-        stored: Sequence[_Answer]
-        try:
-            stored = [_Answer(unavailable)] * len(submissions) if unavailable else _submit(store, submissions)
-        except StoreError as error:
-            unavailable = error if isinstance(error, StoreUnavailable) else None
-            stored = [_Answer(error)] * len(submissions)
-        following = iter(stored)
-        settled = [next(following) if isinstance(item, Submission) else _Answer(item.error) for item in batch]
-        answers += [answer.given for answer in settled]
-        if observers:
-            ended = time.perf_counter()
-            for item, answer in zip(batch, settled, strict=True):
-                delivery = _delivery(store.tenant_id, item, answer, (ended - begun) / len(batch))
-                notify(observers, delivery)
-            begun = time.perf_counter()
+    for batch in _batches(map(arrive, results)):
+        waiting = [item for item in batch if item.answer is None]
+        unavailable = unavailable or _submit(store, waiting)
+        for item in waiting:
+            item.answer = item.answer or unavailable
+        answers += [item.answer for item in batch if item.answer is not None]
+        if store.observers:
+            seconds = (time.perf_counter() - begun) / len(batch)
+            for item in batch:
+                notify(store.observers, _event(store.tenant_id, item, seconds))
+        begun = time.perf_counter()
     return answers
 
 
-@attrs.frozen
-class _Refused:
-    """A result that never came to the store."""
+@attrs.define
+class _Item:
+    """A result on its way.
+
+    Attributes:
+        agent_id: The agent that it is said to come from.
+        submission: What it is for a store; None where it was refused before.
+        answer: What it is answered with; None where nothing is known yet.
+        lost: Why its log was not stored, though the result was.
+    """
 
     agent_id: UUID | str
-    error: BackuplogError
-
-
-@attrs.frozen
-class _Answer:
-    """What a result is answered with, and why its log was lost, if it was."""
-
-    given: Receipt | BackuplogError
+    submission: Submission | None = None
+    answer: Receipt | BackuplogError | None = None
     lost: StoreError | None = None
 
 
-def _delivery(tenant_id: UUID, item: Submission | _Refused, answer: _Answer, seconds: float) -> Delivery:
-    receipt, error = (answer.given, answer.lost) if isinstance(answer.given, Receipt) else (None, answer.given)
-    if isinstance(item, _Refused):
-        agent_id: UUID | None = None
-        with suppress(ValueError):
-            agent_id = as_uuid(item.agent_id)
-        return Delivery(tenant_id=tenant_id, agent_id=agent_id, error=error, seconds=seconds)
-    run = item.run
-    return Delivery(
-        tenant_id=tenant_id,
-        agent_id=run.agent_id,
-        task_id=run.id,
-        policy_id=run.policy_id,
-        task_type=run.task_type,
-        status=run.status,
-        duration_seconds=run.duration_seconds,
-        log_bytes=None if item.log is None else item.log.size + item.log.dropped_bytes,
-        outcome=None if receipt is None else receipt.outcome,
-        log_state=None if receipt is None else receipt.log_state,
-        error=error,
-        seconds=seconds,
-    )
-
-
-def _submission(
-    store: Store,
-    agent_id: UUID | str,
-    result: bytes | str | Mapping[str, Any] | TaskResult,
-    received_at: datetime | None,
-    max_log_bytes: int,
-) -> Submission:
-    agent = _argument("agent_id", as_uuid, agent_id)
-    received = datetime.now(UTC) if received_at is None else _argument("received_at", as_time, received_at)
-    cap = _argument("max_log_bytes", as_log_cap, max_log_bytes)
-    parsed = parse_task_result(result)
-    if store.agent_exists is not None and not store.agent_exists(agent):
-        raise AgentNotFound
-    return arrive(
-        parsed,
-        tenant_id=store.tenant_id,
-        agent_id=agent,
-        received_at=received,
-        agent_known=store.agent_exists is not None,
-        max_log_bytes=cap,
-    )
-
-
-def _argument(name: str, normalise: Callable[[_Given], _Normal], value: _Given) -> _Normal:
-    try:
-        return normalise(value)
-    except ValueError as error:
-        raise InvalidTaskResult([FieldError(name, str(error))]) from None
-
-
-def _attempt(
-    store: Store,
-    agent_id: UUID | str,
-    result: bytes | str | Mapping[str, Any] | TaskResult,
-    received_at: datetime | None,
-    max_log_bytes: int,
-) -> Submission | _Refused:
-    try:
-        return _submission(store, agent_id, result, received_at, max_log_bytes)
-    except BackuplogError as error:
-        return _Refused(agent_id, error)
-
-
-def _batches(items: Iterable[Submission | _Refused]) -> Iterator[list[Submission | _Refused]]:
-    batch: list[Submission | _Refused] = []
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    batch: list[_Item] = []
     log_bytes = 0
     for item in items:
-        size = item.run.log_bytes if isinstance(item, Submission) else 0
+        size = item.submission.run.log_bytes if item.submission else 0
         if batch and (len(batch) == _BATCH_RESULTS or log_bytes + size > _BATCH_LOG_BYTES):
             yield batch
             batch, log_bytes = [], 0
@@ -209,22 +159,51 @@ def _batches(items: Iterable[Submission | _Refused]) -> Iterator[list[Submission
         yield batch
 
 
-def _submit(store: Store, submissions: Sequence[Submission]) -> Sequence[_Answer]:
-    """Submit in one transaction; where that fails, each by itself; where that fails, each without its log."""
+def _submit(store: Store, items: Sequence[_Item]) -> StoreUnavailable | None:
+    """Submit in one transaction; where that fails, each by itself; where that fails, each without its log.
+
+    Returns:
+        Why the store became unavailable; those that were stored before have their answers. None if it did not.
+    """
+    submissions = [item.submission for item in items if item.submission]
+    if not submissions:
+        return None
     try:
-        return [_Answer(answer) for answer in store.submit(submissions)]
-    except StoreUnavailable:
-        raise
+        answers = store.call(store.backend.submit, submissions)
+    except StoreUnavailable as error:
+        return error
     except StoreError as error:
-        if len(submissions) > 1:
-            return [_submit_alone(store, submission) for submission in submissions]
+        if len(items) > 1:
+            return next(filter(None, (_submit(store, [item]) for item in items)), None)
         if submissions[0].log is None:
-            raise
-        return [_Answer(answer, error) for answer in store.submit([submissions[0].without_log()])]
+            items[0].answer = error
+            return None
+        items[0].lost, items[0].submission = error, submissions[0].without_log()
+        return _submit(store, items)
+    for item, answer in zip(items, answers, strict=True):
+        item.answer = answer
+    return None
 
 
-def _submit_alone(store: Store, submission: Submission) -> _Answer:
-    try:
-        return _submit(store, [submission])[0]
-    except BackuplogError as error:
-        return _Answer(error)
+def _event(tenant_id: UUID, item: _Item, seconds: float) -> IngestEvent:
+    receipt, error = (item.answer, item.lost) if isinstance(item.answer, Receipt) else (None, item.answer)
+    if item.submission is None:
+        agent_id: UUID | None = None
+        with suppress(ValueError):
+            agent_id = as_uuid(item.agent_id)
+        return IngestEvent(tenant_id=tenant_id, agent_id=agent_id, error=error, seconds=seconds)
+    run = item.submission.run
+    return IngestEvent(
+        tenant_id=tenant_id,
+        agent_id=run.agent_id,
+        task_id=run.id,
+        policy_id=run.policy_id,
+        task_type=run.task_type,
+        status=run.status,
+        duration_seconds=run.duration_seconds,
+        log_bytes=None if run.log_state is LogState.NONE else run.log_bytes + run.dropped_bytes,
+        outcome=None if receipt is None else receipt.outcome,
+        log_state=None if receipt is None else receipt.log_state,
+        error=error,
+        seconds=seconds,
+    )

@@ -1,217 +1,188 @@
-"""Logs: text or bytes in, numbered and checked chunks out, and back. Pure: nothing here reads or writes a store.
-
-A log is bytes; text is its UTF-8 with ``surrogatepass``, so that every ``str`` has one. It is cut into pieces of at
-most 1 MiB, never inside a character of valid UTF-8, and each piece is compressed on its own (zstd level 1) or kept
-raw where that is smaller. A chunk's checksum covers its stored bytes and its place, so that a flipped bit and two
-swapped chunks are both found before a byte of them is handed out.
-"""
+"""Reading logs: whole, in part, piece by piece, their last lines."""
 
 import hashlib
-import sys
-import threading
-import zlib
-from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from collections.abc import Callable, Iterator
+from functools import partial
+from io import BytesIO
+from typing import Final
+from uuid import UUID
 
-import attrs
+from .chunk import decode
+from .delivery import StoredRun
+from .errors import CorruptLog, FieldError, InvalidQuery, LogExpired, LogLost, LogReplaced
+from .model import BackupRun, LogState
+from .query import find_stored_run
+from .store import Store
 
-from .errors import CorruptLog
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-CHUNK_BYTES: Final = 1_048_576
-"""The longest piece of a log that one chunk holds, in bytes of log."""
-
-MAX_LOG_BYTES: Final = 1_073_741_824
-"""The longest log that is stored whole by default, in bytes: 1 GiB."""
-
-# Frames of shorter pieces are longer than the pieces: 64 bytes make 73, 128 break even.
-_RAW_BYTES = 128
-# A log up to this size is compressed before any lock is taken; a longer one chunk by chunk while it is written.
-_EAGER_BYTES = 4 * CHUNK_BYTES
-
-_thread = threading.local()
+_READ_ATTEMPTS: Final = 10
 
 
-@attrs.frozen(kw_only=True)
-class Chunk:
-    """One piece of a log, as a store keeps it.
-
-    Attributes:
-        number: Its place: 0, 1, 2 ...
-        offset: Where it begins, in bytes of log.
-        size: How many bytes of log it holds: at most 1,048,576.
-        codec: How ``data`` holds them: ``zstd`` (one frame) or ``raw``.
-        checksum: CRC-32 of ``data``, begun with the low 32 bits of ``offset``.
-        data: The stored bytes.
-    """
-
-    number: int
-    offset: int
-    size: int
-    codec: Literal["raw", "zstd"]
-    checksum: int
-    data: bytes = attrs.field(repr=False)
-
-
-@attrs.frozen(kw_only=True)
-class Log:
-    """A log that has been measured and is ready to be stored.
-
-    Attributes:
-        size: Its length in bytes.
-        sha256: Its SHA-256, 32 bytes.
-        dropped_bytes: How many bytes of what came it leaves out.
-        content: What is stored.
-        encoded: Its chunks, where it is short enough that they are made beforehand.
-    """
-
-    size: int
-    sha256: bytes
-    dropped_bytes: int = 0
-    content: str | bytes = attrs.field(repr=False)
-    encoded: tuple[Chunk, ...] | None = attrs.field(default=None, repr=False)
-
-    def chunks(self) -> Iterator[Chunk]:
-        """Give the chunks in order, afresh at each call. Those of a long log are made one at a time."""
-        return encode(split(self.content)) if self.encoded is None else iter(self.encoded)
-
-
-def measure(log: str | bytes, *, max_bytes: int = MAX_LOG_BYTES) -> tuple[Log, bytes]:
-    """Make a log ready to be stored.
+def read_log(
+    store: Store,
+    run_id: UUID | str,
+    *,
+    agent_id: UUID | str | None = None,
+    start: int | None = None,
+    stop: int | None = None,
+) -> bytes:
+    """Read a run's log, or part of it: exactly the bytes that were received.
 
     Args:
-        log: The log as it came.
-        max_bytes: The cap, 4,096 or more. Of a longer log the head and the tail are kept, half the cap each, with a
-            line between them that says how many bytes were dropped.
+        store: The store to use.
+        run_id: The run's id.
+        agent_id: The agent whose run it must be; None for any agent.
+        start: The first byte to read, as in a slice: ``-1024`` reads the last KiB. None for the beginning.
+        stop: Where to stop, as in a slice: the byte at this position is not read. None for the end.
 
     Returns:
-        The log to store, and the SHA-256 of the log as it came. They differ only for a log over the cap.
-    """
-    content = _as_bytes(log) if len(log) <= CHUNK_BYTES else log
-    size, sha256 = _digest(content)
-    if size > max_bytes:
-        kept, dropped_bytes = cut(_as_bytes(content), max_bytes)
-        kept_size, kept_sha256 = _digest(kept)
-        return Log(size=kept_size, sha256=kept_sha256, dropped_bytes=dropped_bytes, content=kept), sha256
-    encoded = tuple(encode(split(content))) if size <= _EAGER_BYTES else None
-    return Log(size=size, sha256=sha256, content=content, encoded=encoded), sha256
-
-
-def cut(log: bytes, max_bytes: int) -> tuple[bytes, int]:
-    """Keep the head and the tail of a log that is longer than ``max_bytes``, half of them each, and say so between.
-
-    Returns:
-        What is kept, with the line that says so, and how many bytes are not.
-    """
-    head = _border(log, max_bytes // 2)
-    tail = _border(log, len(log) - max_bytes // 2)
-    note = b"\n[backuplog: %d bytes of this log were dropped here]\n" % (tail - head)
-    return b"".join((memoryview(log)[:head], note, memoryview(log)[tail:])), tail - head
-
-
-def split(log: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
-    """Cut a log into pieces of at most ``chunk_bytes`` (4 or more), never inside a character of valid UTF-8.
-
-    Text and its UTF-8 give the same pieces. Text is encoded a stretch at a time, so that a long one never stands in
-    memory twice.
-    """
-    if isinstance(log, bytes):
-        start = 0
-        while start < len(log):
-            stop = _border(log, start + chunk_bytes)
-            yield log[start:stop]
-            start = stop
-        return
-    stretch = chunk_bytes if log.isascii() else max(1, chunk_bytes // 4)
-    rest = b""
-    for start in range(0, len(log), stretch):
-        rest += _as_bytes(log[start : start + stretch])
-        while len(rest) > chunk_bytes:
-            stop = _border(rest, chunk_bytes)
-            yield rest[:stop]
-            rest = rest[stop:]
-    if rest:
-        yield rest
-
-
-def join(pieces: Iterable[bytes]) -> bytes:
-    """Put the pieces of a log together again."""
-    return b"".join(pieces)
-
-
-def encode(pieces: Iterable[bytes]) -> Iterator[Chunk]:
-    """Number, compress and check the pieces of a log."""
-    offset = 0
-    for number, piece in enumerate(pieces):
-        data, codec = _compress(piece)
-        yield Chunk(
-            number=number, offset=offset, size=len(piece), codec=codec, checksum=_checksum(data, offset), data=data
-        )
-        offset += len(piece)
-
-
-def decode(chunk: Chunk) -> bytes:
-    """Give the bytes of log that a chunk holds.
+        The bytes; ``b""`` for a run without a log.
 
     Raises:
-        CorruptLog: The chunk is not what was stored, or not where it was stored.
+        InvalidQuery: An id is not a UUID.
+        RunNotFound: As for ``get_run``.
+        LogReplaced: The log was replaced during each of ten attempts to read it.
+        CorruptLog: The stored log is not the one that was received.
+        LogLost: The log could not be stored when it was received.
+        LogExpired: The log was removed because of its age.
+        StoreError: The store failed.
     """
-    if _checksum(chunk.data, chunk.offset) != chunk.checksum:
-        raise CorruptLog(f"chunk {chunk.number} fails its checksum: restore the database from a backup of it")
-    if chunk.codec == "raw":
-        piece = chunk.data
-    else:
-        decompressor = zstd.ZstdDecompressor()
+
+    def read() -> bytes:
+        whole = BytesIO()  # gives its buffer away without the second copy that join() holds
+        whole.writelines(iter_log(store, run_id, agent_id=agent_id, start=start, stop=stop))
+        return whole.getvalue()
+
+    return _retry_if_replaced(read)
+
+
+def tail_log(store: Store, run_id: UUID | str, lines: int = 100, *, agent_id: UUID | str | None = None) -> bytes:
+    r"""Read the last lines of a run's log. Only the chunks that hold them are read.
+
+    Args:
+        store: The store to use.
+        run_id: The run's id.
+        lines: How many lines to read, 1 or more. A line ends with ``\n``; the last line need not.
+        agent_id: The agent whose run it must be; None for any agent.
+
+    Returns:
+        The bytes of those lines; the whole log if it has fewer.
+
+    Raises:
+        InvalidQuery: An id is not a UUID, or ``lines`` is not a whole number of 1 or more.
+        RunNotFound: As for ``get_run``.
+        LogReplaced: The log was replaced during each of ten attempts to read it.
+        CorruptLog: The stored log is not the one that was received.
+        LogLost: The log could not be stored when it was received.
+        LogExpired: The log was removed because of its age.
+        StoreError: The store failed.
+    """
+    if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
+        raise InvalidQuery([FieldError("lines", "must be a whole number, 1 or more")])
+    return _retry_if_replaced(lambda: _tail(store, _find_log(store, run_id, agent_id), lines))
+
+
+def iter_log(
+    store: Store,
+    run_id: UUID | str,
+    *,
+    agent_id: UUID | str | None = None,
+    start: int | None = None,
+    stop: int | None = None,
+) -> Iterator[bytes]:
+    """Read a run's log, or part of it, in pieces of at most 1 MiB. Only one piece is in memory at a time.
+
+    The store is not blocked between pieces. The run is looked up when you call this, not when you read the first piece,
+    so that a web handler can still answer "not found".
+
+    Args:
+        store: The store to use.
+        run_id: The run's id.
+        agent_id: The agent whose run it must be; None for any agent.
+        start: The first byte to read, as in a slice: ``-1024`` reads the last KiB. None for the beginning.
+        stop: Where to stop, as in a slice: the byte at this position is not read. None for the end.
+
+    Returns:
+        An iterator of the pieces.
+
+    Raises:
+        InvalidQuery: An id is not a UUID.
+        RunNotFound: As for ``get_run``.
+        LogReplaced: The log was replaced while it was being read; the pieces so far are of the old log.
+        CorruptLog: The stored log is not the one that was received.
+        LogLost: The log could not be stored when it was received.
+        LogExpired: The log was removed because of its age.
+        StoreError: The store failed.
+    """
+    stored = _find_log(store, run_id, agent_id)
+    return _pieces(store, stored, *slice(start, stop).indices(stored.run.log_bytes)[:2])
+
+
+def open_log(
+    store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = None
+) -> tuple[BackupRun, Callable[[int, int], Iterator[bytes]]]:
+    """Return a run, and a function that reads a part of the very log that the run describes, as ``iter_log`` does."""
+    stored = find_stored_run(store, run_id, agent_id)
+    return stored.run, partial(_pieces, store, stored)
+
+
+def _pieces(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[bytes]:
+    run = stored.run
+    sha256 = hashlib.sha256() if (start, stop) == (0, run.log_bytes) and run.log_sha256 else None
+    while start < stop:
+        offset, piece = _piece_at(store, stored, start)
+        if start > offset or stop < offset + len(piece):
+            piece = piece[start - offset : stop - offset]
+        if sha256:
+            sha256.update(piece)
+        start += len(piece)
+        yield piece
+        del piece
+    if sha256 and sha256.digest() != run.log_sha256:
+        raise CorruptLog(f"the log of run {run.id} does not have the SHA-256 that it had when it came")
+
+
+def _tail(store: Store, stored: StoredRun, lines: int) -> bytes:
+    pieces: list[bytes] = []
+    stop = stored.run.log_bytes
+    while stop:
+        offset, piece = _piece_at(store, stored, stop - 1)
+        piece = piece[: stop - offset]
+        end = len(piece) - (not pieces and piece.endswith(b"\n"))  # which ends the last line and begins none
+        while lines and (end := piece.rfind(b"\n", 0, end)) >= 0:
+            lines -= 1
+        pieces.append(piece[end + 1 :] if not lines else piece)
+        if not lines:
+            break
+        stop = offset
+    return b"".join(reversed(pieces))
+
+
+def _retry_if_replaced(read: Callable[[], bytes]) -> bytes:
+    """Read, and read again where the log was replaced meanwhile."""
+    for _ in range(_READ_ATTEMPTS - 1):
         try:
-            # One byte more than promised is enough to see that it is too long; a bomb costs nothing.
-            piece = decompressor.decompress(chunk.data, max_length=chunk.size + 1)
-        except zstd.ZstdError as error:
-            raise CorruptLog(f"chunk {chunk.number} cannot be decompressed: {error}") from error
-    if len(piece) != chunk.size:
-        raise CorruptLog(f"chunk {chunk.number} does not hold the {chunk.size} bytes that it should")
-    return piece
+            return read()
+        except LogReplaced:
+            continue
+    return read()
 
 
-def _as_bytes(log: str | bytes) -> bytes:
-    return log if isinstance(log, bytes) else log.encode("utf-8", "surrogatepass")
+def _piece_at(store: Store, stored: StoredRun, offset: int) -> tuple[int, bytes]:
+    """Read the piece of a log that holds a byte, and where it begins."""
+    run_id = stored.run.id
+    chunk = store.call(store.backend.find_chunk, run_id, stored.log_version, offset)
+    if chunk is None or offset >= chunk.offset + chunk.size:
+        current = store.call(store.backend.find_run, run_id)
+        if current is None or current.log_version != stored.log_version:
+            raise LogReplaced
+        raise CorruptLog(f"the log of run {run_id} has no chunk for its byte {offset:,}")
+    return chunk.offset, decode(chunk, run_id, stored.log_version)
 
 
-def _digest(log: str | bytes) -> tuple[int, bytes]:
-    if isinstance(log, bytes):
-        return len(log), hashlib.sha256(log).digest()
-    size, sha256 = 0, hashlib.sha256()
-    for piece in split(log):
-        size += len(piece)
-        sha256.update(piece)
-    return size, sha256.digest()
-
-
-def _border(log: bytes, limit: int) -> int:
-    """Find where to cut at or before ``limit``: not inside a character, unless the bytes there are not UTF-8."""
-    if limit >= len(log):
-        return len(log)
-    for back in range(4):
-        byte = log[limit - back]
-        if byte & 0xC0 != 0x80:  # Not a continuation byte: a character begins here.
-            length = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return limit - back if length > back else limit
-    return limit
-
-
-def _compress(piece: bytes) -> tuple[bytes, Literal["raw", "zstd"]]:
-    if len(piece) <= _RAW_BYTES:
-        return piece, "raw"
-    # A compressor kept per thread halves the cost of a 2 KiB log: 6.4 us against 15.5.
-    compressor: zstd.ZstdCompressor | None = getattr(_thread, "compressor", None)
-    if compressor is None:
-        compressor = _thread.compressor = zstd.ZstdCompressor(level=1)
-    frame = compressor.compress(piece, zstd.ZstdCompressor.FLUSH_FRAME)
-    return (frame, "zstd") if len(frame) < len(piece) else (piece, "raw")
-
-
-def _checksum(data: bytes, offset: int) -> int:
-    return zlib.crc32(data, offset & 0xFFFFFFFF)
+def _find_log(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> StoredRun:
+    stored = find_stored_run(store, run_id, agent_id)
+    if stored.run.log_state is LogState.LOST:
+        raise LogLost
+    if stored.run.log_state is LogState.EXPIRED:
+        raise LogExpired
+    return stored

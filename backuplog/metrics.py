@@ -13,9 +13,11 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from .errors import LogLost
-from .observe import Delivery
+from .observe import IngestEvent
 from .query import last_successes
 from .store import Store
+
+__all__ = ["LastSuccesses", "PrometheusObserver"]
 
 _STATUSES: Final = frozenset({"success", "warning", "failed", "cancelled", "running", "pending"})
 _TASK_TYPES: Final = ("backup", "check", "forget", "prune", "restore")
@@ -24,23 +26,23 @@ _OTHER: Final = "other"
 
 
 class PrometheusObserver:
-    """Counts deliveries.
+    """Counts results, for Prometheus.
 
-    ``task_results_ingested_total{status}``, ``task_results_errors_total{error_type}``,
-    ``task_results_outcomes_total{outcome}``, ``task_result_log_bytes{type}`` (1 KiB to 1 GiB),
-    ``task_result_ingest_seconds``. Labels are bounded: a status or a type that an agent invents counts as ``other``. A
-    log that was lost is an error of type ``log_lost``, though its result is ingested.
+    The metrics are ``task_results_ingested_total{status}``, ``task_results_errors_total{error_type}``,
+    ``task_results_outcomes_total{outcome}``, ``task_result_log_bytes{type}`` (1 KiB to 1 GiB) and
+    ``task_result_ingest_seconds``. Labels are bounded: a status or type that an agent invents counts as ``other``. A
+    lost log counts as an error of type ``log_lost``, although its result is ingested.
     """
 
     def __init__(self, *, registry: CollectorRegistry = REGISTRY, task_types: Iterable[str] = _TASK_TYPES) -> None:
         """Register the metrics.
 
         Args:
-            registry: Where.
-            task_types: The types of tasks that are counted by themselves.
+            registry: The registry to register in.
+            task_types: The types of tasks to count separately; all others count as ``other``.
 
         Raises:
-            ValueError: They are registered there already.
+            ValueError: The metrics are already registered there.
         """
         self._task_types = frozenset(task_types)
         self._ingested = Counter(
@@ -57,40 +59,49 @@ class PrometheusObserver:
         )
         self._seconds = Histogram("task_result_ingest_seconds", "Seconds to take a result in.", registry=registry)
 
-    def delivered(self, delivery: Delivery) -> None:
-        """Count a delivery."""
-        if delivery.error is not None:
-            error_type = delivery.error.error_type if delivery.outcome is None else LogLost.error_type
+    def delivered(self, event: IngestEvent) -> None:
+        """Count an event.
+
+        Args:
+            event: What became of a result.
+        """
+        if event.error is not None:
+            error_type = event.error.error_type if event.outcome is None else LogLost.error_type
             self._errors.labels(error_type).inc()
-        if delivery.outcome is None:
+        if event.outcome is None:
             return
-        self._ingested.labels(delivery.status if delivery.status in _STATUSES else _OTHER).inc()
-        self._outcomes.labels(delivery.outcome.value).inc()
-        self._seconds.observe(delivery.seconds)
-        if delivery.log_bytes is not None:
-            task_type = delivery.task_type if delivery.task_type in self._task_types else _OTHER
-            self._log_bytes.labels(task_type).observe(delivery.log_bytes)
+        self._ingested.labels(event.status if event.status in _STATUSES else _OTHER).inc()
+        self._outcomes.labels(event.outcome.value).inc()
+        self._seconds.observe(event.seconds)
+        if event.log_bytes is not None:
+            task_type = event.task_type if event.task_type in self._task_types else _OTHER
+            self._log_bytes.labels(task_type).observe(event.log_bytes)
 
 
 class LastSuccesses:
-    """Collects from the store, at each scrape, when each policy last succeeded; so alerts survive restarts.
+    """Reads from the store, at each scrape, when each policy last succeeded. The metrics therefore survive restarts.
 
-    ``backup_last_success_timestamp_seconds{policy_id}`` and ``backup_last_success_age_seconds{policy_id}``. A policy
-    that never succeeded is in neither. Where the store fails, so does the scrape. Use it as
-    ``registry.register(LastSuccesses(store))``.
+    The metrics are ``backup_last_success_timestamp_seconds{policy_id}`` and
+    ``backup_last_success_age_seconds{policy_id}``. A policy that never succeeded is in neither. If the store fails, so
+    does the scrape. Register it with ``registry.register(LastSuccesses(store))``.
     """
 
     def __init__(self, store: Store, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Take the store, which is one tenant's, and the clock."""
+        """Make a collector.
+
+        Args:
+            store: The store to read, which is one tenant's view.
+            now: The clock to measure ages with.
+        """
         self._store = store
         self._now = now
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Name the metrics, so that registering asks the store nothing."""
+        """Name the metrics, so that registering does not read the store."""
         yield from _gauges()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Ask the store."""
+        """Read the store."""
         timestamps, ages = _gauges()
         now = self._now()
         for run in last_successes(self._store):

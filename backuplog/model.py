@@ -62,13 +62,13 @@ class Outcome(StrEnum):
     """What became of a submitted result."""
 
     CREATED = "created"
-    """It is the first of its task: run and log are stored."""
+    """The first result of its task: the run and its log are stored."""
     UPDATED = "updated"
-    """It takes the place of what was stored."""
+    """It replaced what was stored."""
     REPLAYED = "replayed"
-    """It had been stored already: nothing was written."""
+    """It was stored already: nothing was written."""
     STALE = "stale"
-    """Something newer is stored: it was ignored."""
+    """Something newer is stored: the result was ignored."""
 
 
 class LogState(StrEnum):
@@ -77,13 +77,86 @@ class LogState(StrEnum):
     NONE = "none"
     """The result came without a log."""
     OPEN = "open"
-    """The task still runs and its log grows."""
+    """The task is still running and its log grows."""
     COMPLETE = "complete"
     """The whole log is stored."""
     TRUNCATED = "truncated"
-    """The log was over the cap: its head and its tail are stored, ``dropped_bytes`` are not."""
+    """The log was too long: its head and its tail are stored, and ``dropped_bytes`` says how much is missing."""
     LOST = "lost"
-    """A log came but could not be stored. Submitting the result again stores it."""
+    """The log was received but could not be stored. Sending the result again stores it."""
+    EXPIRED = "expired"
+    """The log was removed because of its age; ``log_bytes`` and ``log_sha256`` still describe it."""
+
+
+@_refusing_with(InvalidTaskResult)
+@attrs.frozen(kw_only=True)
+class RunStats:
+    """Figures of a run, as its tool reported them. An unknown figure is None, never 0.
+
+    The names are those of restic's summary. The first nine are stored in columns of their own, so that SQL can sum
+    them.
+
+    Attributes:
+        files_new: Files that were not in the previous snapshot.
+        files_changed: Files that have changed since the previous snapshot.
+        files_unmodified: Files that have not changed.
+        dirs_new: Folders that were not in the previous snapshot.
+        dirs_changed: Folders that have changed since the previous snapshot.
+        dirs_unmodified: Folders that have not changed.
+        data_added: Bytes added to the repository, before compression.
+        total_files_processed: Files that were read or found unmodified.
+        total_bytes_processed: The size of those files, in bytes.
+        data_added_packed: Bytes added to the repository, as stored there.
+        data_compressed: Bytes of everything processed, after compression.
+        duration: How long the run took according to the tool, in seconds.
+        snapshot_id: The snapshot that the log names, at most 255 characters.
+        has_snapshot: Whether a snapshot was saved.
+        warnings: How many warnings the tool printed.
+        errors: How many errors the tool printed.
+        failed_items: The first 100 files or folders that could not be read, each cut to 1,024 characters.
+        tool: The tool, such as ``restic`` or ``borg``, at most 50 characters.
+        tool_version: The tool's version, at most 50 characters.
+        format: The output format that the figures were read from, at most 50 characters.
+        approximate: Whether the tool rounded sizes.
+
+    Raises:
+        InvalidTaskResult: Fields are malformed; the error names each of them.
+    """
+
+    files_new: int | None = attrs.field(default=None, converter=normalise.as_count)
+    files_changed: int | None = attrs.field(default=None, converter=normalise.as_count)
+    files_unmodified: int | None = attrs.field(default=None, converter=normalise.as_count)
+    dirs_new: int | None = attrs.field(default=None, converter=normalise.as_count)
+    dirs_changed: int | None = attrs.field(default=None, converter=normalise.as_count)
+    dirs_unmodified: int | None = attrs.field(default=None, converter=normalise.as_count)
+    data_added: int | None = attrs.field(default=None, converter=normalise.as_count)
+    total_files_processed: int | None = attrs.field(default=None, converter=normalise.as_count)
+    total_bytes_processed: int | None = attrs.field(default=None, converter=normalise.as_count)
+    data_added_packed: int | None = attrs.field(default=None, converter=normalise.as_count)
+    data_compressed: int | None = attrs.field(default=None, converter=normalise.as_count)
+    duration: float | None = attrs.field(default=None, converter=normalise.as_optional_duration)
+    snapshot_id: str | None = attrs.field(default=None, converter=normalise.as_snapshot_id)
+    has_snapshot: bool | None = attrs.field(default=None, converter=normalise.as_optional_flag)
+    warnings: int | None = attrs.field(default=None, converter=normalise.as_count)
+    errors: int | None = attrs.field(default=None, converter=normalise.as_count)
+    failed_items: tuple[str, ...] = attrs.field(default=(), converter=normalise.as_failed_items)
+    tool: str | None = attrs.field(default=None, converter=normalise.as_optional_word)
+    tool_version: str | None = attrs.field(default=None, converter=normalise.as_optional_word)
+    format: str | None = attrs.field(default=None, converter=normalise.as_optional_word)
+    approximate: bool = attrs.field(default=False, converter=normalise.as_flag)
+
+
+FIGURES: Final = tuple(field.name for field in attrs.fields(RunStats))[:9]
+"""The fields of RunStats that are columns of their own."""
+
+_NO_STATS: Final = RunStats()
+
+
+def as_stats(value: RunStats | None) -> RunStats | None:
+    """Return the figures; figures that say nothing are none."""
+    if value is not None and not isinstance(value, RunStats):
+        raise ValueError("must be an object of figures")
+    return None if value == _NO_STATS else value
 
 
 @_refusing_with(InvalidTaskResult)
@@ -92,19 +165,22 @@ class TaskResult:
     """The result of one task, as its agent sends it.
 
     Attributes:
-        task_id: The task; it becomes the run's id.
+        task_id: The task's id, which becomes the run's id.
         policy_id: The policy that was executed.
-        task_type: ``backup``, ``check``, ``prune`` ...: 1 to 50 characters.
-        status: 1 to 50 characters, in lower case; known synonyms become one canonical word.
-        duration_seconds: Seconds: finite, 0 or more.
-        log: What the tool printed: any text, any bytes. None for none sent, which is not the same as an empty log.
+        task_type: The type of task, such as ``backup``, ``check`` or ``prune``, 1 to 50 characters.
+        status: The task's status, 1 to 50 characters, in lower case. Known synonyms become one canonical word.
+        duration_seconds: How long the task took, in seconds: finite, 0 or more.
+        log: What the tool printed: any text or bytes. None means that no log was sent, which is not the same as an
+            empty log.
         snapshot_id: The snapshot that the backup made, at most 255 characters.
-        error_message: Why it failed, at most 65,536 characters.
-        start_time: When the agent says it started, in UTC. Year 1, which Go sends for "never", counts as None.
-        end_time: When the agent says it ended, in UTC, likewise.
+        error_message: Why the task failed, at most 65,536 characters.
+        start_time: When the task started according to the agent, in UTC. Year 1, which Go sends for "never", counts as
+            None.
+        end_time: When the task ended according to the agent, in UTC. Year 1 counts as None.
+        stats: Figures that the agent read from its tool.
 
     Raises:
-        InvalidTaskResult: Fields are missing or malformed; it names each of them.
+        InvalidTaskResult: Fields are missing or malformed; the error names each of them.
     """
 
     task_id: UUID = attrs.field(converter=normalise.as_uuid)
@@ -117,6 +193,12 @@ class TaskResult:
     error_message: str | None = attrs.field(default=None, converter=normalise.as_error_message)
     start_time: datetime | None = attrs.field(default=None, converter=normalise.as_reported_time)
     end_time: datetime | None = attrs.field(default=None, converter=normalise.as_reported_time)
+    stats: RunStats | None = attrs.field(default=None, converter=as_stats)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the task is pending or running."""
+        return self.status in normalise.ACTIVE_STATUSES
 
 
 @_refusing_with(InvalidAgent)
@@ -125,13 +207,13 @@ class Agent:
     """A machine that runs backup tasks and may send their results.
 
     Attributes:
-        id: The agent.
-        tenant_id: Whose agent it is.
-        hostname: What people call it, at most 253 characters.
-        registered_at: When it was first registered, in UTC.
+        id: The agent's id.
+        tenant_id: The tenant that the agent belongs to.
+        hostname: The agent's hostname, at most 253 characters.
+        registered_at: When the agent was first registered, in UTC.
 
     Raises:
-        InvalidAgent: Fields are malformed; it names each of them.
+        InvalidAgent: Fields are missing or malformed; the error names each of them.
     """
 
     id: UUID = attrs.field(converter=normalise.as_uuid)
@@ -142,16 +224,16 @@ class Agent:
 
 @attrs.frozen(kw_only=True)
 class AgentToken:
-    """What is stored of a token that an agent sends as its credential: nothing that would let anybody in.
+    """What is stored of an agent's token, which is not enough to recover the token.
 
     Attributes:
-        prefix: Its public part, 16 characters, by which it is found, listed and revoked.
-        tenant_id: The tenant and
-        agent_id: the agent that it speaks for.
-        digest: SHA-256 of its secret part, 32 bytes.
-        created_at: When it was issued, in UTC.
-        expires_at: From when on it is refused, in UTC; None: never.
-        last_used_at: When it last let its agent in, in UTC, to a minute; None: not yet.
+        prefix: The public part of the token, 16 characters, by which it is found, listed and revoked.
+        tenant_id: The tenant that the token speaks for.
+        agent_id: The agent that the token speaks for.
+        digest: SHA-256 of the secret part of the token, 32 bytes.
+        created_at: When the token was issued, in UTC.
+        expires_at: When the token expires, in UTC; None for never.
+        last_used_at: When the token was last used, in UTC, to within a minute; None if it never was.
     """
 
     prefix: str
@@ -165,28 +247,30 @@ class AgentToken:
 
 @attrs.frozen(kw_only=True)
 class BackupRun:
-    """One run of one task, as it is stored.
+    """One run of one task, as stored.
 
     Attributes:
         id: The task's id.
-        tenant_id: Whose run it is.
+        tenant_id: The tenant that the run belongs to.
         agent_id: The agent that ran it.
         policy_id: The policy that was executed.
-        task_type: ``backup``, ``check``, ``prune`` ...
-        status: The canonical word: ``success``, ``warning``, ``failed``, ``cancelled``, ``running``, ``pending``, or
-            another in lower case.
-        start_time: UTC. Where the agent did not say: the end minus the duration, but not before year 1.
-        end_time: UTC. Where the agent did not say: when the result was received. None while the task is active.
-        duration_seconds: Seconds.
-        error_message: Why it failed.
+        task_type: The type of task, such as ``backup``, ``check`` or ``prune``.
+        status: The canonical status: ``success``, ``warning``, ``failed``, ``cancelled``, ``running``, ``pending``, or
+            another word in lower case.
+        start_time: When the task started, in UTC. If the agent did not say, the end minus the duration, but not before
+            year 1.
+        end_time: When the task ended, in UTC. If the agent did not say, when the result was received. None while the
+            task is active.
+        duration_seconds: How long the task took, in seconds.
+        error_message: Why the task failed.
         snapshot_id: The snapshot that the backup made.
-        received_at: When the first result of this task was received, in UTC. It never moves.
+        received_at: When the first result of this task was received, in UTC. This never changes.
         updated_at: When the stored result was received, in UTC.
         log_state: What is stored of the log.
-        log_bytes: How many bytes the log has; for a lost log, how many were lost.
-        log_sha256: The log's SHA-256 (32 bytes), None without a log.
+        log_bytes: The size of the log, in bytes: of a truncated log what is stored, of a lost log what was lost.
+        log_sha256: The log's SHA-256, 32 bytes; None without a log.
         dropped_bytes: How many bytes of a truncated log are not stored.
-        stats: Figures read from the log; None where nothing has read them.
+        stats: Figures of the run; None if none were reported.
     """
 
     id: UUID
@@ -206,33 +290,33 @@ class BackupRun:
     log_bytes: int
     log_sha256: bytes | None
     dropped_bytes: int = 0
-    stats: Mapping[str, float] | None = None
+    stats: RunStats | None = None
 
     @property
     def is_active(self) -> bool:
-        """Whether the task has not ended: it is pending or running."""
+        """Whether the task is pending or running."""
         return self.status in normalise.ACTIVE_STATUSES
 
 
 @_refusing_with(InvalidQuery)
 @attrs.frozen(kw_only=True)
 class RunQuery:
-    """Which runs to list: those that meet every filter given, newest first.
+    """Which runs to list: those that match every given filter, newest first.
 
     Attributes:
         agent_id: Only this agent's runs.
         policy_id: Only this policy's runs.
-        status: Only runs with one of these statuses; one word or several, synonyms allowed. Empty: any.
+        status: Only runs with one of these statuses: one word or several; synonyms are allowed. Empty for any.
         task_type: Only this type of task.
         snapshot_id: Only runs that made this snapshot.
-        since: Only runs that started at this moment or later.
-        until: Only runs that started before this moment.
-        limit: At most this many runs a page, 1 to 1,000.
-        cursor: The ``next_cursor`` of the page before; None for the first page.
-        with_total: Whether to count all the runs that meet the filters.
+        since: Only runs that started at this time or later.
+        until: Only runs that started before this time.
+        limit: The most runs on a page, 1 to 1,000.
+        cursor: The ``next_cursor`` of the previous page; None for the first page.
+        with_total: Whether to count all runs that match the filters.
 
     Raises:
-        InvalidQuery: Fields are malformed; it names each of them.
+        InvalidQuery: Fields are malformed; the error names each of them.
     """
 
     agent_id: UUID | None = attrs.field(default=None, converter=normalise.as_optional_uuid)
@@ -253,9 +337,9 @@ class RunPage:
 
     Attributes:
         runs: The runs, newest first: by start time, then by id, both descending.
-        total: How many runs meet the filters in all; None where the query said ``with_total=False``.
+        total: How many runs match the filters in all; None if the query said ``with_total=False``.
         limit: The limit that was applied.
-        next_cursor: Give it to the next query to go on; None on the last page.
+        next_cursor: The ``cursor`` to query the next page with; None on the last page.
     """
 
     runs: tuple[BackupRun, ...]
@@ -269,10 +353,10 @@ class Receipt:
     """What became of one submitted result, once it is durable.
 
     Attributes:
-        run_id: The run, which has the task's id.
-        outcome: What was done.
-        log_state: What is now stored of the run's log. Look at it: ``lost`` means that the log should be sent again.
-        log_bytes: How many bytes the run's log now has.
+        run_id: The run's id, which is the task's id.
+        outcome: What was done with the result.
+        log_state: What is now stored of the run's log. Check it: ``lost`` means that the result should be sent again.
+        log_bytes: The size of the run's log, in bytes.
     """
 
     run_id: UUID

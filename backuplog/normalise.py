@@ -1,17 +1,18 @@
 """Turning what people and agents write into the one form that is stored.
 
-Each function takes one value and gives its normal form, or raises ``ValueError`` saying what is expected. Both
+Each function takes one value and returns its normal form, or raises ``ValueError`` saying what is expected. Both
 databases can hold every value that passes, and give it back equal: no NUL and no lone surrogate in short text,
 UTC microseconds, finite doubles.
 """
 
 import math
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
+
+from .errors import FieldError, InvalidInput
 
 ACTIVE_STATUSES: Final = frozenset({"pending", "running"})
 """The statuses of a task that has not ended; every other status is final."""
@@ -34,37 +35,58 @@ MAX_STATUSES: Final = 50
 MAX_LIMIT: Final = 1000
 MIN_LOG_CAP: Final = 4096
 MAX_ERROR_CHARACTERS: Final = 65_536
+MAX_COUNT: Final = 2**63 - 1
+MAX_FAILED_ITEMS: Final = 100
+MAX_FAILED_ITEM_CHARACTERS: Final = 1024
 # The longest time.Duration of Go (2^63 - 1 ns, 292 years): what restic 0.18 really prints when its clock is not set.
 MAX_DURATION_SECONDS: Final = 9_223_372_036.854775807
 
 # https://www.rfc-editor.org/rfc/rfc3339#section-5.6
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:(\d\d)(?:\.\d{1,30})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+# https://www.rfc-editor.org/rfc/rfc9562#section-4
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+_Given = TypeVar("_Given")
+_Normal = TypeVar("_Normal")
+
+
+def argument(name: str, normalise: Callable[[_Given], _Normal], value: _Given, error: type[InvalidInput]) -> _Normal:
+    """Return the normal form of a caller's argument.
+
+    Args:
+        name: What the argument is called.
+        normalise: One of the functions below.
+        value: What the caller gave.
+        error: The error to raise.
+
+    Raises:
+        InvalidInput: The value has no normal form; the error names the argument.
+    """
+    try:
+        return normalise(value)
+    except ValueError as refusal:
+        raise error([FieldError(name, str(refusal))]) from None
 
 
 def as_uuid(value: UUID | str) -> UUID:
-    """Give the UUID that a value is or spells in its 36-character form, in either case."""
+    """Return the UUID that a value is or spells in its 36-character form, in either case."""
     if isinstance(value, UUID):
         return value
     # UUID() alone takes braces, URNs, hyphens anywhere and underscores.
-    if isinstance(value, str) and len(value) == 36:  # noqa: PLR2004 - 32 hex digits and 4 hyphens, RFC 9562
-        try:
-            parsed = UUID(value)
-        except ValueError:
-            pass
-        else:
-            if str(parsed) == value.lower():
-                return parsed
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return UUID(value)
     raise ValueError(f"must be a UUID in its 36-character form, not {_kind(value)}")
 
 
 def as_optional_uuid(value: UUID | str | None) -> UUID | None:
-    """Give the UUID, or None for None."""
+    """Return the UUID, or None for None."""
     return None if value is None else as_uuid(value)
 
 
 def as_time(value: datetime | str) -> datetime:
-    """Give a moment in UTC, cut to microseconds, from a datetime with a zone or RFC 3339 text."""
-    with suppress(ValueError, OverflowError):
+    """Return a moment in UTC, cut to microseconds, from a datetime with a zone or RFC 3339 text."""
+    try:
         if isinstance(value, datetime) and value.utcoffset() is not None:
             return value.astimezone(UTC)
         match = _RFC3339.fullmatch(value) if isinstance(value, str) else None
@@ -72,16 +94,18 @@ def as_time(value: datetime | str) -> datetime:
             return as_time(f"{match.string[:17]}59{match.string[19:]}") + timedelta(seconds=1)
         if match:
             return datetime.fromisoformat(match.string.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass  # It looks like a time, and there is no such moment.
     raise ValueError(f"must be an RFC 3339 time with a zone, such as 2026-11-24T02:00:00Z, not {_kind(value)}")
 
 
 def as_optional_time(value: datetime | str | None) -> datetime | None:
-    """Give the moment, or None for None."""
+    """Return the moment, or None for None."""
     return None if value is None else as_time(value)
 
 
 def as_reported_time(value: datetime | str | None) -> datetime | None:
-    """Give the moment an agent reports, or None for None and for any moment of year 1, Go's zero time."""
+    """Return the moment an agent reports, or None for None and for any moment of year 1, Go's zero time."""
     if value is None or (isinstance(value, str) and value.startswith("0001-") and _RFC3339.fullmatch(value)):
         return None
     if isinstance(value, datetime) and value.year == 1:
@@ -90,7 +114,7 @@ def as_reported_time(value: datetime | str | None) -> datetime | None:
 
 
 def as_duration(value: float) -> float:
-    """Give a number of seconds: finite, not negative and no longer than 292 years."""
+    """Return a number of seconds: finite, not negative and no longer than 292 years."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a number of seconds, not {_kind(value)}")  # noqa: TRY004 - one kind of error
     if not (value >= 0 and value <= MAX_DURATION_SECONDS and math.isfinite(value)):
@@ -99,7 +123,7 @@ def as_duration(value: float) -> float:
 
 
 def as_status(value: str) -> str:
-    """Give a status of 1 to 50 characters in lower case, known synonyms by their one canonical word."""
+    """Return a status of 1 to 50 characters in lower case, known synonyms by their one canonical word."""
     status = _text(value, longest=50).strip().lower()
     if not 1 <= len(status) <= 50:  # noqa: PLR2004 - the seed's varchar(50)
         raise ValueError("must be 1 to 50 characters that are not all blank")
@@ -107,7 +131,7 @@ def as_status(value: str) -> str:
 
 
 def as_statuses(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Give the statuses to look for, one or several, in canonical words without doubles."""
+    """Return the statuses to look for, one or several, in canonical words without doubles."""
     if value is None:
         return ()
     if not isinstance(value, Iterable):
@@ -119,7 +143,7 @@ def as_statuses(value: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def as_task_type(value: str) -> str:
-    """Give a task type (backup, check, prune, ...) of 1 to 50 characters, as it is written."""
+    """Return a task type (backup, check, prune, ...) of 1 to 50 characters, as it is written."""
     text = _text(value, longest=50)
     if not text.strip():
         raise ValueError("must be 1 to 50 characters that are not all blank")
@@ -127,55 +151,99 @@ def as_task_type(value: str) -> str:
 
 
 def as_optional_task_type(value: str | None) -> str | None:
-    """Give the task type, or None for None."""
+    """Return the task type, or None for None."""
     return None if value is None else as_task_type(value)
 
 
 def as_snapshot_id(value: str | None) -> str | None:
-    """Give a snapshot id of at most 255 characters; an empty one is none."""
+    """Return a snapshot id of at most 255 characters; an empty one is none."""
     return None if value is None else _text(value, longest=255) or None
 
 
 def as_error_message(value: str | None) -> str | None:
-    """Give an error message of at most 65,536 characters; an empty one is none. Longer output belongs in the log."""
+    """Return an error message of at most 65,536 characters; an empty one is none. Longer output belongs in the log."""
     return None if value is None else _text(value, longest=MAX_ERROR_CHARACTERS) or None
 
 
 def as_hostname(value: str | None) -> str | None:
-    """Give a hostname of at most 253 characters (RFC 1035), as it is written; an empty one is none."""
+    """Return a hostname of at most 253 characters (RFC 1035), as it is written; an empty one is none."""
     return None if value is None else _text(value, longest=253) or None
 
 
 def as_log(value: str | bytes | None) -> str | bytes | None:
-    """Give the log as it is: any text, any bytes, or None for no log."""
+    """Return the log as it is: any text, any bytes, or None for no log."""
     if value is None or isinstance(value, str | bytes):
         return value
     raise ValueError(f"must be a string or bytes, not {_kind(value)}")
 
 
 def as_limit(value: int) -> int:
-    """Give a number of runs from 1 to 1,000."""
+    """Return a number of runs from 1 to 1,000."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LIMIT:
         raise ValueError(f"must be a whole number from 1 to {MAX_LIMIT:,}")
     return value
 
 
 def as_log_cap(value: int) -> int:
-    """Give the length in bytes, 4,096 or more, from which on a log is cut."""
+    """Return the length in bytes, 4,096 or more, from which on a log is cut."""
     if isinstance(value, bool) or not isinstance(value, int) or value < MIN_LOG_CAP:
         raise ValueError(f"must be a whole number of bytes, {MIN_LOG_CAP:,} or more")
     return value
 
 
+def as_count(value: float | None) -> int | None:
+    """Return a count or a number of bytes, 0 or more and less than 2^63, or None for None."""
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():  # JSON has one kind of number: 5.0 is whole.
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
+        raise ValueError("must be a whole number, 0 or more")
+    return value
+
+
+def as_optional_duration(value: float | None) -> float | None:
+    """Return the number of seconds, or None for None."""
+    return None if value is None else as_duration(value)
+
+
+def as_optional_word(value: str | None) -> str | None:
+    """Return a word of at most 50 characters, as it is written; an empty one is none."""
+    return None if value is None else _text(value, longest=50) or None
+
+
+def as_failed_items(value: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the first 100 items, each cut to 1,024 characters.
+
+    They are names of files, which may hold anything: what cannot be stored is shown as U+FFFD.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be an array of strings, not {_kind(value)}")  # noqa: TRY004 - one kind of error
+    items: list[str] = []
+    for item in value:
+        if not isinstance(item, str):
+            raise ValueError(f"must be an array of strings, not of {_kind(item)}")  # noqa: TRY004 - one kind of error
+        if len(items) < MAX_FAILED_ITEMS:
+            items.append(_UNSTORABLE.sub("\ufffd", item[:MAX_FAILED_ITEM_CHARACTERS]))
+    return tuple(items)
+
+
+def as_optional_flag(value: bool | None) -> bool | None:  # noqa: FBT001 - a converter takes its value by position
+    """Return a boolean that is one, or None for None."""
+    return None if value is None else as_flag(value)
+
+
 def as_flag(value: bool) -> bool:  # noqa: FBT001 - a converter takes its value by position
-    """Give a boolean that is one."""
+    """Return a boolean that is one."""
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, not {_kind(value)}")  # noqa: TRY004 - one kind of error
     return value
 
 
 def as_cursor(value: str | None) -> str | None:
-    """Give a cursor as it is; what it says is checked where it is used."""
+    """Return a cursor as it is; what it says is checked where it is used."""
     if value is None or isinstance(value, str):
         return value
     raise ValueError(f"must be the next_cursor of a page, not {_kind(value)}")

@@ -16,22 +16,25 @@ _logger.addHandler(logging.NullHandler())
 
 
 @attrs.frozen(kw_only=True)
-class Delivery:
+class IngestEvent:
     """One result that was handed in, and what became of it.
 
+    If the result was refused before it was parsed, ``task_id``, ``policy_id``, ``task_type``, ``status`` and
+    ``duration_seconds`` are None.
+
     Attributes:
-        tenant_id: Whose it is.
-        agent_id: The agent that it is said to come from; None where that is no UUID.
-        task_id: Its task; this and the next four are None where the result was refused before it was understood.
+        tenant_id: The tenant that the result belongs to.
+        agent_id: The agent that sent the result; None if the given id is not a UUID.
+        task_id: The task's id.
         policy_id: The policy that was executed.
-        task_type: ``backup``, ``check``, ``prune`` ...: a word of the agent's choice.
-        status: The canonical word, or one of the agent's choice.
-        duration_seconds: How long the task took.
-        log_bytes: How long the log is that came with it, in bytes; None for a result without one.
-        outcome: What was done; None where nothing was.
-        log_state: What is now stored of the run's log; None where nothing was done.
-        error: Why it was refused; or, beside an outcome, why its log was lost.
-        seconds: How long it took to take it in; of a batch, its share.
+        task_type: The type of task, such as ``backup``, ``check`` or ``prune``: any word that the agent chose.
+        status: The canonical status, or a word that the agent chose.
+        duration_seconds: How long the task took, in seconds.
+        log_bytes: The size of the log that came with the result, in bytes; None if none came.
+        outcome: What was done with the result; None if it was refused or the store failed.
+        log_state: What is now stored of the run's log; None if ``outcome`` is.
+        error: Why the result was not taken in or, if there is an ``outcome``, why its log was lost.
+        seconds: How long it took to take the result in; for a batch, the result's share.
     """
 
     tenant_id: UUID
@@ -49,62 +52,70 @@ class Delivery:
 
 
 class Observer(Protocol):
-    """Whoever wants to know of each delivery. It is called from the thread that ingests, after the store is done."""
+    """Anything that wants to be told about each result, in the thread that ingests and after the store is done."""
 
-    def delivered(self, delivery: Delivery) -> None:
-        """Take note. It should be quick; what it raises is logged, and does not cost the result."""
+    def delivered(self, event: IngestEvent) -> None:
+        """Handle an event. Be quick. An exception is logged and does not affect the result.
+
+        Args:
+            event: What became of a result.
+        """
         ...
 
 
 @attrs.frozen
 class LoggingObserver:
-    """Writes a record for each delivery to a standard logger, with its fields as ``extra``.
+    """Writes a log record for each result to a standard logger, with the event's fields as ``extra``.
 
-    Level: INFO for what was stored or ignored, WARNING for what was refused, ERROR where the store failed or a log was
-    lost. Never a log's content, a token, an address or a statement.
+    The level is INFO if the result was stored or ignored, WARNING if it was refused, and ERROR if the store failed or
+        the log was lost. A record never contains a run's log, a token, an address or an SQL statement.
 
     Attributes:
-        logger: Where to; ``backuplog`` by default, which says nothing until the application configures logging.
+        logger: The logger to write to; by default ``backuplog``, which is silent until you configure logging.
     """
 
     logger: logging.Logger = _logger
 
-    def delivered(self, delivery: Delivery) -> None:
-        """Write the record."""
-        error = delivery.error
+    def delivered(self, event: IngestEvent) -> None:
+        """Write the log record.
+
+        Args:
+            event: What became of a result.
+        """
+        error = event.error
         level = logging.INFO if error is None else logging.ERROR if isinstance(error, StoreError) else logging.WARNING
         if not self.logger.isEnabledFor(level):
             return
-        if delivery.outcome is None:
+        if event.outcome is None:
             message, done = "A result of agent %s was refused: %s", str(error)
         elif error is None:
-            message, done = "A result of agent %s was taken in: %s", delivery.outcome.value
+            message, done = "A result of agent %s was taken in: %s", event.outcome.value
         else:
             message, done = "A result of agent %s was taken in, but its log was lost: %s", str(error)
-        self.logger.log(level, message, delivery.agent_id, done, extra=_fields(delivery))
+        self.logger.log(level, message, event.agent_id, done, extra=_fields(event))
 
 
-def _fields(delivery: Delivery) -> dict[str, object]:
+def _fields(event: IngestEvent) -> dict[str, object]:
     return {
-        "tenant_id": str(delivery.tenant_id),
-        "agent_id": None if delivery.agent_id is None else str(delivery.agent_id),
-        "task_id": None if delivery.task_id is None else str(delivery.task_id),
-        "policy_id": None if delivery.policy_id is None else str(delivery.policy_id),
-        "task_type": delivery.task_type,
-        "status": delivery.status,
-        "duration_seconds": delivery.duration_seconds,
-        "log_bytes": delivery.log_bytes,
-        "outcome": None if delivery.outcome is None else delivery.outcome.value,
-        "log_state": None if delivery.log_state is None else delivery.log_state.value,
-        "error_type": None if delivery.error is None else delivery.error.error_type,
-        "ingest_seconds": delivery.seconds,
+        "tenant_id": str(event.tenant_id),
+        "agent_id": None if event.agent_id is None else str(event.agent_id),
+        "task_id": None if event.task_id is None else str(event.task_id),
+        "policy_id": None if event.policy_id is None else str(event.policy_id),
+        "task_type": event.task_type,
+        "status": event.status,
+        "duration_seconds": event.duration_seconds,
+        "log_bytes": event.log_bytes,
+        "outcome": None if event.outcome is None else event.outcome.value,
+        "log_state": None if event.log_state is None else event.log_state.value,
+        "error_type": None if event.error is None else event.error.error_type,
+        "ingest_seconds": event.seconds,
     }
 
 
-def notify(observers: Iterable[Observer], delivery: Delivery) -> None:
+def notify(observers: Iterable[Observer], event: IngestEvent) -> None:
     """Tell every observer; one that fails is logged and keeps neither the others nor the result."""
     for observer in observers:
         try:
-            observer.delivered(delivery)
+            observer.delivered(event)
         except Exception:
             _logger.exception("%s failed; the result is as it would have been without it", type(observer).__name__)

@@ -1,148 +1,181 @@
-"""The contract between backuplog and a database.
+"""The store that people hold: a backend, with retries and observers; and the door to it."""
 
-A backend supplies the primitives below and nothing more: what a result does to a stored one, how a log is cut and
-what a query means are decided above it, by pure functions. ``backuplog.testing.StoreContract`` holds a backend to
-every sentence of this file.
-"""
-
+import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, ParamSpec, Self, TypeVar
 from uuid import UUID
 
-from .delivery import StoredRun, Submission
-from .errors import AgentNotFound, RunConflict
-from .log import Chunk
-from .model import Agent, AgentToken, BackupRun, Receipt, RunQuery
+import attrs
+import stamina
+
+from .backend import Backend
+from .errors import BackendNotFound, StoreUnavailable
+from .model import DEFAULT_TENANT
+from .observe import LoggingObserver, Observer
+
+ENTRY_POINT_GROUP: Final = "backuplog.backends"
+
+_LONGEST_PAUSE: Final = 1.0
+_JITTER: Final = 0.1
+
+_Given = ParamSpec("_Given")
+_Returned = TypeVar("_Returned")
 
 
-class Store(Protocol):
-    """A place for runs and logs, seen by one tenant.
+@attrs.frozen(eq=False)
+class Store:
+    """One tenant's view of a place for runs and logs. ``open_store`` returns it; every verb takes it first.
 
-    May be used from many threads at once. Whatever a method does, it does for ``tenant_id`` only: nothing of another
-    tenant is seen, changed or revealed. A write is durable when its method returns, except in a view that
-    ``bound_to`` gave.
+    Many threads may use it at once. As a context manager, it closes itself.
 
-    Every failure of the database is a ``StoreError`` that names what to do and never a secret, with the driver's
-    error as its cause; one that may pass by itself (busy, connection lost) is a ``StoreUnavailable``. After a
-    failure nothing of the failed call is stored.
+    Attributes:
+        backend: The backend that stores everything.
+        agent_exists: Says whether an agent exists, if you keep agents in a table of your own; None if they are
+            registered in the store.
+        observers: The observers to tell what became of each result.
+        retry_timeout: Seconds to keep retrying a call that raised ``StoreUnavailable``; 0 disables retries.
     """
+
+    backend: Backend
+    agent_exists: Callable[[UUID], bool] | None = attrs.field(default=None, kw_only=True, repr=False)
+    observers: tuple[Observer, ...] = attrs.field(default=(), kw_only=True, repr=False)
+    retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False)
 
     @property
     def tenant_id(self) -> UUID:
-        """Whose view this is."""
-        ...
-
-    @property
-    def agent_exists(self) -> Callable[[UUID], bool] | None:
-        """The integrator's own answer to whether an agent exists; None where the agents table answers."""
-        ...
+        """The tenant whose view this is."""
+        return self.backend.tenant_id
 
     def for_tenant(self, tenant_id: UUID) -> Self:
-        """Give another tenant's view of the same store. It is cheap, shares every connection and need not be closed."""
-        ...
-
-    def bound_to(self, connection: Any) -> Self:
-        """Give a view that works inside the open transaction of the caller's own connection and never commits.
-
-        A method that fails undoes what it did itself and leaves the rest of the transaction as it was. The view
-        belongs to whoever uses the connection; it need not be closed.
-
-        Raises:
-            StoreError: The store cannot take part in transactions of that connection.
-        """
-        ...
-
-    def add_agent(self, agent: Agent) -> Agent:
-        """Store an agent of this tenant and give what is stored.
-
-        An agent that is there keeps its ``registered_at``, and its ``hostname`` too where the new one is None.
-        """
-        ...
-
-    def find_agent(self, agent_id: UUID) -> Agent | None:
-        """Find an agent."""
-        ...
-
-    def submit(self, submissions: Sequence[Submission]) -> list[Receipt | AgentNotFound | RunConflict]:
-        """Take submissions in, in order and in one transaction: all that are answered are stored, or none.
-
-        For each of them: unless it says ``agent_known``, the answer is ``AgentNotFound`` where the agent is not
-        stored. Else find what is stored under ``run.id``, call ``decide(stored, submission)``, write what the
-        decision says and answer what it answers. Two calls at once with the same ``run.id`` must see each other:
-        whatever lock it takes, no two may decide from the same stored state. Submissions of one call may share
-        an id too.
-
-        ``submission.log.chunks()`` may be read once per call, one chunk at a time: a log is never held whole.
-
-        Returns:
-            One answer for each submission, in order.
-        """
-        ...
-
-    def find_run(self, run_id: UUID) -> StoredRun | None:
-        """Find a run with all that stands beside it, equal to what was written last."""
-        ...
-
-    def find_chunk(self, run_id: UUID, log_version: int, offset: int) -> Chunk | None:
-        """Find the chunk with the greatest offset that is not beyond ``offset``, among the chunks of that version."""
-        ...
-
-    def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
-        """List the runs that meet every filter, by ``start_time`` then ``id``, both descending.
+        """Return another tenant's view of the same store. It is cheap, shares every connection, and need not be closed.
 
         Args:
-            query: The filters. Its cursor, limit and total are not the store's concern.
-            after: Only runs that come after this start time and id in that order; ids compare as 16 bytes.
-            limit: At most this many.
+            tenant_id: The other tenant.
         """
-        ...
+        return attrs.evolve(self, backend=self.backend.for_tenant(tenant_id))
 
-    def count_runs(self, query: RunQuery) -> int:
-        """Count the runs that meet every filter."""
-        ...
+    def bound_to(self, connection: Any) -> Self:
+        """Return a view that works inside the open transaction of the caller's own connection and never commits.
 
-    def list_last_successes(self) -> Sequence[BackupRun]:
-        """List, of each policy that has runs of status ``success``, the newest of them, in any order of policies.
+        A verb that fails undoes its own changes and leaves the rest of the transaction as it was. Nothing is retried,
+        because only the caller can begin the transaction again.
 
-        The newest is the first that ``list_runs`` would give. The cost grows with the policies, not with the runs.
+        Args:
+            connection: A connection of the backend's driver, such as a ``sqlite3.Connection`` or
+                ``psycopg.Connection``.
+
+        Raises:
+            StoreError: The store cannot take part in that connection's transactions.
         """
-        ...
+        return attrs.evolve(self, backend=self.backend.bound_to(connection), retry_timeout=0.0)
 
-    def add_token(self, token: AgentToken) -> None:
-        """Store a token. Its prefix is new: it is random."""
-        ...
+    def call(
+        self, method: Callable[_Given, _Returned], *arguments: _Given.args, **keywords: _Given.kwargs
+    ) -> _Returned:
+        """Call a method of the backend, and retry for as long as it raises ``StoreUnavailable``.
 
-    def find_token(self, prefix: str) -> AgentToken | None:
-        """Find a token."""
-        ...
+        Retrying is safe, because every method of a backend may be repeated: if a result was committed and only the
+        answer was lost, the retry is answered with ``replayed``.
 
-    def list_tokens(self, agent_id: UUID) -> Sequence[AgentToken]:
-        """List an agent's tokens, oldest first, then by prefix."""
-        ...
+        Args:
+            method: A method of ``store.backend``.
+            arguments: Its positional arguments.
+            keywords: Its keyword arguments.
 
-    def note_token_use(self, prefix: str, used_at: datetime) -> None:
-        """Set when a token was last used; one that is not there any more stays away."""
-        ...
-
-    def remove_token(self, prefix: str) -> bool:
-        """Remove a token, and say whether it was there."""
-        ...
+        Raises:
+            StoreUnavailable: The store was still unavailable after ``retry_timeout`` seconds.
+            StoreError: The store failed.
+        """
+        begun = time.monotonic()
+        try:
+            return method(*arguments, **keywords)
+        except StoreUnavailable:
+            remaining = self.retry_timeout - (time.monotonic() - begun)
+            if remaining <= 0 or not stamina.is_active():
+                raise
+        # At once the first time: a pool has other connections, and whoever won a deadlock has gone on.
+        for attempt in stamina.retry_context(
+            on=StoreUnavailable, attempts=None, timeout=remaining, wait_max=_LONGEST_PAUSE, wait_jitter=_JITTER
+        ):
+            with attempt:
+                return method(*arguments, **keywords)
+        raise AssertionError  # The last attempt answers or raises.
 
     def close(self) -> None:
-        """Close every connection; a second time does nothing. In a view it does nothing at all."""
-        ...
+        """Close the store. Closing it again, or closing a view, does nothing."""
+        self.backend.close()
 
     def __enter__(self) -> Self:
-        """Give the store itself."""
-        ...
+        """Return the store itself."""
+        return self
 
     def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close it."""
-        ...
+        self.close()
+
+
+def open_store(
+    url: str,
+    *,
+    tenant_id: UUID = DEFAULT_TENANT,
+    agent_exists: Callable[[UUID], bool] | None = None,
+    migrate: bool = True,
+    retry_timeout: float = 30.0,
+    observers: Sequence[Observer] = (LoggingObserver(),),
+    **options: Any,
+) -> Store:
+    """Open the store at a URL, with the installed backend that serves its scheme.
+
+    Args:
+        url: ``sqlite://`` (in memory), ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``postgresql://...``, or
+            a URL that another installed backend serves.
+        tenant_id: The tenant whose data to see. ``Store.for_tenant`` returns another tenant's view.
+        agent_exists: A function that says whether an agent exists, if you keep agents in a table of your own; you then
+            need no ``register_agent``. It is called with the agent's id, outside any transaction of the store.
+        migrate: Whether to bring the database's schema up to date first. Any number of processes may do so at once.
+        retry_timeout: Seconds to keep retrying a call that raised ``StoreUnavailable``, counted from its first attempt,
+            with growing, random pauses; 0 disables retries. A view that ``Store.bound_to`` returned never retries.
+        observers: The observers to tell what became of each result; by default a logger, which is silent until you
+            configure logging.
+        options: Further options, which the backend's ``open_backend`` takes.
+
+    Returns:
+        The store, which is also a context manager.
+
+    Raises:
+        BackendNotFound: No installed backend serves the scheme, more than one does, or the backend's driver is missing.
+        SchemaOutdated: ``migrate`` is False and the schema is behind, or a newer version wrote the database.
+        StoreError: The database cannot be opened; the message says why and what to do.
+    """
+    entry_point = _entry_point(url)
+    try:
+        open_backend = entry_point.load()
+    except ModuleNotFoundError as error:
+        extra = entry_point.module.removeprefix("backuplog_")
+        raise BackendNotFound(
+            f"{error.name} is not installed, which this backend needs: pip install 'backuplog[{extra}]'"
+        ) from error
+    backend: Backend = open_backend(url, tenant_id=tenant_id, migrate=migrate, **options)
+    return Store(backend, agent_exists=agent_exists, observers=tuple(observers), retry_timeout=retry_timeout)
+
+
+def _entry_point(url: str) -> EntryPoint:
+    # A URL can hold a password, so that only its scheme is ever repeated.
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        raise BackendNotFound("a store is opened by a URL with a scheme, such as sqlite:///backups.db")
+    found = list(entry_points(group=ENTRY_POINT_GROUP, name=scheme))
+    owners = sorted({point.dist.name if point.dist else point.value for point in found})
+    if len(owners) > 1:
+        raise BackendNotFound(f"{' and '.join(owners)} both serve {scheme}:// URLs: uninstall one of them")
+    if not found:
+        installed = ", ".join(sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})) or "none"
+        raise BackendNotFound(
+            f"no installed backend serves {scheme}:// URLs (installed: {installed}): install the one that does, "
+            "for example with pip install 'backuplog[sqlite]'"
+        )
+    return found[0]

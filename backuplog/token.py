@@ -3,15 +3,17 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import attrs
 
-from .errors import AgentNotFound, FieldError, Forbidden, InvalidAgent, Unauthenticated
+from .agent import require_agent
+from .errors import Forbidden, InvalidAgent, Unauthenticated
 from .model import AgentToken
-from .normalise import as_optional_time, as_uuid
+from .normalise import argument, as_optional_time, as_uuid
 from .store import Store
 
 _MARK: Final = "backuplog"
@@ -31,86 +33,83 @@ _NOBODY: Final = AgentToken(
 
 
 def issue_agent_token(store: Store, agent_id: UUID | str, *, expires_at: datetime | str | None = None) -> str:
-    """Issue a token for an agent. An agent may have several, so that one can take the place of another.
+    """Issue a token for an agent. An agent may have several tokens, so that you can replace one while it is in use.
 
     Args:
-        store: Where.
+        store: The store to use.
         agent_id: The agent that the token speaks for.
-        expires_at: From when on it is refused, with a zone; None: never.
+        expires_at: When the token expires, with a time zone; None for never.
 
     Returns:
-        The token, ``backuplog_<prefix>_<secret>``: 256 random bits. It is shown this once; only its hash is stored.
+        The token, ``backuplog_<prefix>_<secret>``, with a secret of 256 random bits. It cannot be shown again, because
+        only its hash is stored.
 
     Raises:
-        InvalidAgent: The id is not a UUID, or the time has no zone.
+        InvalidAgent: The id is not a UUID, or the time has no time zone.
         AgentNotFound: This tenant has no such agent.
         StoreError: The store failed.
     """
-    agent = _agent(agent_id)
-    try:
-        expires = as_optional_time(expires_at)
-    except ValueError as error:
-        raise InvalidAgent([FieldError("expires_at", str(error))]) from None
-    known = store.find_agent(agent) is not None if store.agent_exists is None else store.agent_exists(agent)
-    if not known:
-        raise AgentNotFound
+    agent = argument("agent_id", as_uuid, agent_id, InvalidAgent)
+    expires = argument("expires_at", as_optional_time, expires_at, InvalidAgent)
+    require_agent(store, agent)
     prefix, secret = secrets.token_hex(_PREFIX_BYTES), secrets.token_urlsafe(_SECRET_BYTES)
-    store.add_token(
-        AgentToken(
-            prefix=prefix,
-            tenant_id=store.tenant_id,
-            agent_id=agent,
-            digest=_digest(secret),
-            created_at=datetime.now(UTC),
-            expires_at=expires,
-        )
+    token = AgentToken(
+        prefix=prefix,
+        tenant_id=store.tenant_id,
+        agent_id=agent,
+        digest=_digest(secret),
+        created_at=datetime.now(UTC),
+        expires_at=expires,
     )
+    store.call(store.backend.add_token, token)
     return f"{_MARK}_{prefix}_{secret}"
 
 
 def verify_agent_token(
     store: Store, token: str, *, agent_id: UUID | str | None = None, now: datetime | None = None
 ) -> AgentToken:
-    """Let an agent in that shows a valid token of this tenant.
+    """Check a token that an agent presents, and return what is stored of it.
 
-    It takes the same time whether the token is unknown, wrong or expired. When it was last used is noted once a minute.
+    This takes the same time whether the token is unknown, wrong or expired. It records the time of use, at most once a
+    minute.
 
     Args:
-        store: Where.
-        token: What was shown.
-        agent_id: The agent that it must speak for; None for any.
-        now: The time to judge by; the current one by default.
+        store: The store to use.
+        token: The token to check.
+        agent_id: The agent that the token must speak for; None for any.
+        now: The time to check against; by default the current time.
 
     Returns:
         What is stored of the token.
 
     Raises:
-        Unauthenticated: It is unknown, wrong, expired or revoked; which of them is not told.
-        Forbidden: It is valid, and speaks for another agent.
+        Unauthenticated: The token is unknown, wrong, expired or revoked; the error does not say which.
+        Forbidden: The token is valid, but speaks for another agent.
+        InvalidAgent: ``agent_id`` is not a UUID.
         StoreError: The store failed.
     """
     moment = datetime.now(UTC) if now is None else now
     mark, prefix, secret = ([*token[:_LONGEST].split("_", 2), "", ""])[:3]
     is_printable = prefix.isascii() and prefix.isalnum()  # the store is asked for nothing else
-    found = store.find_token(prefix) if is_printable else None
-    stored = _NOBODY if found is None else found
+    found: Sequence[AgentToken] = store.call(store.backend.list_tokens, prefix=prefix) if is_printable else ()
+    stored = found[0] if found else _NOBODY
     is_right = hmac.compare_digest(_digest(secret), stored.digest)
     is_current = stored.expires_at is None or moment < stored.expires_at
-    if not (is_right and is_current and mark == _MARK and found is not None):
+    if not (is_right and is_current and mark == _MARK and found):
         raise Unauthenticated
-    if agent_id is not None and stored.agent_id != _agent(agent_id):
+    if agent_id is not None and stored.agent_id != argument("agent_id", as_uuid, agent_id, InvalidAgent):
         raise Forbidden
     if stored.last_used_at is None or moment - stored.last_used_at >= _USE_RESOLUTION:
-        store.note_token_use(prefix, moment)
+        store.call(store.backend.touch_token, prefix, moment)
         return attrs.evolve(stored, last_used_at=moment)
     return stored
 
 
 def revoke_agent_token(store: Store, token: str) -> bool:
-    """Refuse a token from now on.
+    """Revoke a token, which is refused from then on.
 
     Args:
-        store: Where.
+        store: The store to use.
         token: The token, or its prefix as ``list_agent_tokens`` shows it.
 
     Returns:
@@ -120,31 +119,27 @@ def revoke_agent_token(store: Store, token: str) -> bool:
         StoreError: The store failed.
     """
     prefix = ([*token.split("_", 2), ""])[1] or token
-    return prefix.isascii() and prefix.isalnum() and store.remove_token(prefix)
+    return prefix.isascii() and prefix.isalnum() and store.call(store.backend.remove_token, prefix)
 
 
 def list_agent_tokens(store: Store, agent_id: UUID | str) -> list[AgentToken]:
-    """List an agent's tokens: when they were issued, expire and were last used. None can be shown again.
+    """List an agent's tokens, with the times they were issued, expire and were last used.
+
+    The tokens themselves cannot be listed, because only their hashes are stored.
 
     Args:
-        store: Where.
-        agent_id: The agent.
+        store: The store to use.
+        agent_id: The agent's id.
 
     Returns:
-        Its tokens, oldest first; none for an agent that is not known.
+        The agent's tokens, oldest first; none for an unknown agent.
 
     Raises:
         InvalidAgent: The id is not a UUID.
         StoreError: The store failed.
     """
-    return list(store.list_tokens(_agent(agent_id)))
-
-
-def _agent(agent_id: UUID | str) -> UUID:
-    try:
-        return as_uuid(agent_id)
-    except ValueError as error:
-        raise InvalidAgent([FieldError("agent_id", str(error))]) from None
+    agent = argument("agent_id", as_uuid, agent_id, InvalidAgent)
+    return list(store.call(store.backend.list_tokens, agent_id=agent))
 
 
 def _digest(secret: str) -> bytes:

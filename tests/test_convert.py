@@ -182,3 +182,68 @@ def test_no_document_breaks_the_parser(document: bytes | str) -> None:
     """No bytes and no text that are not a result raise anything but InvalidTaskResult."""
     with pytest.raises(backuplog.InvalidTaskResult):
         backuplog.parse_task_result(document)
+
+
+# --- figures -----------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_taken_by_their_names_on_the_wire(payload: Payload) -> None:
+    """Each figure comes under its camelCase name; null, absent and unknown ones say nothing; whole floats are whole."""
+    sent = {
+        "filesNew": 5.0,
+        "totalBytesProcessed": 2**63 - 1,
+        "dataAddedPacked": 0,
+        "duration": 1,
+        "hasSnapshot": True,
+        "failedItems": ["/a", "/b"],
+        "tool": "restic",
+        "filesChanged": None,
+        "approximate": None,
+        "files_unmodified": 7,
+    }
+    expected = backuplog.RunStats(
+        files_new=5,
+        total_bytes_processed=2**63 - 1,
+        data_added_packed=0,
+        duration=1.0,
+        has_snapshot=True,
+        failed_items=("/a", "/b"),
+        tool="restic",
+    )
+    assert backuplog.parse_task_result(payload(stats=sent)).stats == expected
+
+
+@pytest.mark.parametrize(
+    "stats", [None, {}, {"filesNew": None}, {"failedItems": []}, {"tool": "", "approximate": False}]
+)
+def test_figures_that_say_nothing_are_none(payload: Payload, stats: object) -> None:
+    """An object without a figure is the same as none, so that a result that is sent again is a replay."""
+    result = backuplog.parse_task_result({**payload(), "stats": stats})
+    assert result.stats is None
+
+
+def test_every_bad_figure_is_named_beside_the_other_fields(payload: Payload) -> None:
+    """Bad figures and bad fields are refused at once, each by its path, and never repeated."""
+    stats = {
+        "filesNew": -1,
+        "filesChanged": 1.5,
+        "dirsNew": True,
+        "dataAdded": 2**63,
+        "duration": "1",
+        "failedItems": "abc",
+        "tool": "x" * 51,
+        "hasSnapshot": 1,
+        "errors": [],
+    }
+    assert paths(payload(status="", stats=stats)) == {"$.status", *(f"$.stats.{name}" for name in stats)}
+    for odd in (5, "secret", [1], True):
+        assert paths(payload(stats=odd)) == {"$.stats"}
+
+
+def test_failed_items_are_cut_not_refused(payload: Payload) -> None:
+    """Names of files that cannot be stored are shown as far as they can; no result is lost for them."""
+    items = ["\ud800/a\0b", "x" * 2000, *map(str, range(200))]
+    stats = backuplog.parse_task_result(payload(stats={"failedItems": items})).stats
+    assert stats is not None
+    assert stats.failed_items[:2] == ("\ufffd/a\ufffdb", "x" * 1024)
+    assert len(stats.failed_items) == 100

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backuplog
-from backuplog.delivery import StoredRun, Submission, arrive, decide
+from backuplog.backend import StoredRun, Submission, prepare_submission
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -26,14 +26,16 @@ def submission(*, agent: int = 1, received_at: datetime = NOON, **fields: Any) -
         "duration_seconds": 60,
     }
     result = backuplog.TaskResult(**{**valid, **fields})
-    return arrive(result, tenant_id=UUID(int=0), agent_id=UUID(int=agent), received_at=received_at)
+    return prepare_submission(
+        result, tenant_id=UUID(int=0), agent_id=UUID(int=agent), received_at=received_at, requires_agent=None
+    )
 
 
 def deliver(*submissions: Submission) -> tuple[list[str], StoredRun]:
     """Deliver submissions in order and give the outcomes and what is stored in the end."""
     stored, outcomes = None, []
     for arriving in submissions:
-        decision = decide(stored, arriving)
+        decision = arriving.decide(stored)
         stored = decision.write or stored
         answer = decision.answer
         outcomes.append(str(answer.outcome) if isinstance(answer, backuplog.Receipt) else answer.error_type)
@@ -51,7 +53,7 @@ def test_nothing_stored_is_created() -> None:
 def test_same_content_is_replayed() -> None:
     """The same content writes nothing."""
     first = submission(log="log")
-    decision = decide(deliver(first)[1], submission(log=b"log", received_at=NOON + HOUR))
+    decision = submission(log=b"log", received_at=NOON + HOUR).decide(deliver(first)[1])
     assert decision.write is None
     assert isinstance(decision.answer, backuplog.Receipt)
     assert (decision.answer.outcome, decision.answer.log_bytes) == ("replayed", 3)
@@ -61,14 +63,14 @@ def test_active_is_replaced_and_its_open_log_closed() -> None:
     """A final result without a log keeps what the task appended, and closes it."""
     stored = deliver(submission(status="running"))[1]
     growing = attrs.evolve(stored.run, log_state=backuplog.LogState.OPEN, log_bytes=7)
-    decision = decide(attrs.evolve(stored, run=growing), submission())
+    decision = submission().decide(attrs.evolve(stored, run=growing))
     assert decision.write is not None
     assert (decision.write.run.log_state, decision.write.run.log_bytes, decision.write.log_version) == (
         "complete",
         7,
         1,
     )
-    replaced = decide(attrs.evolve(stored, run=growing), submission(log="all")).write
+    replaced = submission(log="all").decide(attrs.evolve(stored, run=growing)).write
     assert replaced is not None
     assert (replaced.run.log_bytes, replaced.log_version) == (3, 2)
 
@@ -111,10 +113,20 @@ def test_a_lost_log_is_found() -> None:
     assert (stored.run.log_state, stored.log_version) == ("complete", 2)
 
 
+def test_a_decision_says_which_chunks_come_and_go() -> None:
+    """A first log comes, a replay touches none, another result takes the old log away, a closed one is left alone."""
+    first = submission(log="log")
+    decisions = [first.decide(None), first.decide(deliver(first)[1])]
+    decisions += [submission(status="failed", log=log).decide(deliver(first)[1]) for log in ("new", None)]
+    decisions.append(submission().decide(deliver(submission(status="running", log="so far"))[1]))
+    effects = [(decision.drop, sum(chunk.size for chunk in decision.chunks)) for decision in decisions]
+    assert effects == [(None, 3), (None, 0), (0, 3), (0, 0), (None, 0)]
+
+
 def test_another_agent_is_a_conflict() -> None:
     """Nothing is written and nothing told, whatever the other agent sends."""
     stored = deliver(submission())[1]
-    decision = decide(stored, submission(agent=9))
+    decision = submission(agent=9).decide(stored)
     assert decision.write is None
     assert isinstance(decision.answer, backuplog.RunConflict)
 
@@ -153,6 +165,8 @@ def test_the_digest_never_changes() -> None:
         {"end_time": NOON},
         {"log": ""},
         {"log": "x"},
+        {"stats": backuplog.RunStats(files_new=0)},
+        {"stats": backuplog.RunStats(approximate=True)},
     ],
 )
 def test_every_field_is_in_the_digest(change: dict[str, Any]) -> None:

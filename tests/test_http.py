@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 from backports import zstd
 from hypothesis import given
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 
 import backuplog
 from backuplog import http
-from backuplog.request import parse_range
+from backuplog.http.request import parse_range
+from backuplog.testing.changes import Expire
 
 Payload = Callable[..., dict[str, Any]]
 OPEN = http.Guard(tokens=False)
@@ -189,12 +191,12 @@ def test_a_store_that_fails_says_nothing_of_itself(
         def fail(*_: object, error: Exception = error, **__: object) -> Any:
             raise error
 
-        monkeypatch.setattr(type(vars(store)["_store"]), "submit", fail)
-        monkeypatch.setitem(vars(store), "_timeout", 0)
-        found, headers, problem = post(store, agent_id, payload())
+        monkeypatch.setattr(type(store.backend), "submit", fail)
+        once = attrs.evolve(store, retry_timeout=0)
+        found, headers, problem = post(once, agent_id, payload())
         assert (found, "db-7" in json.dumps(problem)) == (status, False)
         assert ("Retry-After" in headers) == (status == 503)
-        found, _, problem = post_batch(store, agent_id, json.dumps([payload(), {}]).encode())
+        found, _, problem = post_batch(once, agent_id, json.dumps([payload(), {}]).encode())
         assert (found, [item["status"] for item in problem["results"]]) == (status, ["error", "error"])
         assert problem["results"][1]["error"]["status"] == 400
     assert "disk of db-7" in caplog.text
@@ -288,11 +290,23 @@ def test_a_run_without_a_log_has_none(store: backuplog.Store, agent_id: UUID, pa
     assert get(http.get_backup_run_log, store, str(agent_id), sent["taskId"])[::2] == (200, b"")
 
 
+def test_an_expired_log_is_gone(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
+    """The run is shown without its log, and the log itself is 410, whole, in part and by its end."""
+    sent = payload(log="old")
+    run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+    store.backend.submit([Expire(run_id)])
+    status, _, run = get(http.get_backup_run, store, str(agent_id), sent["taskId"])
+    assert (status, run["log"], run["log_state"], run["log_bytes"]) == (200, None, "expired", 3)
+    for query in ("", "tail=1"):
+        status, _, problem = get(http.get_backup_run_log, store, str(agent_id), sent["taskId"], query=query)
+        assert (status, problem["error_type"], problem["title"]) == (410, "log_expired", "Gone")
+
+
 def test_a_lost_log_is_said_to_be_lost(
     store: Any, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The receipt says so, the run has no log, and its log is not found, with what to do."""
-    backend = vars(store)["_store"]
+    backend = store.backend
     submit = backend.submit
 
     def fail(submissions: Any) -> Any:
@@ -416,7 +430,7 @@ def test_refusals_before_the_body_is_read_are_told(agent_id: UUID) -> None:
     told: list[Any] = []
 
     class Notes:
-        def delivered(self, delivery: backuplog.Delivery) -> None:
+        def delivered(self, delivery: backuplog.IngestEvent) -> None:
             told.append((delivery.agent_id, delivery.error and delivery.error.error_type))
 
     with backuplog.open_store("sqlite://", observers=[Notes()]) as store:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import backuplog
+import backuplog.backend
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
@@ -15,30 +16,36 @@ ORDER = [
     "normalise",
     "model",
     "convert",
-    "log",
+    "chunk",
     "delivery",
-    "store",
+    "row",
+    "backend",
     "observe",
-    "opened",
-    "open",
+    "store",
     "agent",
     "ingest",
     "query",
+    "log",
     "token",
-    "request",
-    "response",
+    "http.request",
+    "http.response",
+    "http.guard",
     "http",
 ]
+LIBRARIES = {"attrs", "cattrs", "backports", "compression", "stamina"}
 
 
-def imports(path: Path) -> list[tuple[int, str, list[str]]]:
-    """List what a module imports: level, module, names."""
+def imports(path: Path) -> list[tuple[str, list[str]]]:
+    """List what a file imports: the absolute name of each module, and the names that are taken from it."""
+    package = ".".join(path.relative_to(ROOT).parent.parts)
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [(0, alias.name, []) for alias in node.names]
+            found += [(alias.name, list[str]()) for alias in node.names]
         if isinstance(node, ast.ImportFrom):
-            found.append((node.level, node.module or "", [alias.name for alias in node.names]))
+            assert node.level <= 1
+            module = ".".join(filter(None, (package, node.module))) if node.level else node.module or ""
+            found.append((module, [alias.name for alias in node.names]))
     return found
 
 
@@ -50,27 +57,62 @@ def test_the_core_loads_no_driver_and_no_framework() -> None:
     assert heavy & set(loaded) == set()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "backends").rglob("*.py")), ids=lambda path: path.name)
-def test_a_backend_knows_public_names_only(path: Path) -> None:
-    """A backend imports from backuplog itself what it exports, and from no other backend."""
-    for level, module, names in imports(path):
-        if level == 0 and module.partition(".")[0].startswith("backuplog"):
-            assert module == "backuplog"
-            assert set(names) <= set(backuplog.__all__)
+BACKENDS = [
+    *(ROOT / "backends").rglob("*.py"),
+    *(ROOT / "examples" / "third_party_backend" / "backuplog_dict").glob("*"),
+]
+
+
+@pytest.mark.parametrize("path", sorted(path for path in BACKENDS if path.suffix == ".py"), ids=lambda path: path.name)
+def test_a_backend_comes_in_by_its_own_door(path: Path) -> None:
+    """A backend imports what ``backuplog.backend`` exports, nothing else of the core, and no other backend."""
+    for module, names in imports(path):
+        if module.startswith("backuplog"):
+            assert module == "backuplog.backend"
+            assert set(names) <= set(backuplog.backend.__all__)
 
 
 @pytest.mark.parametrize("name", ORDER)
 def test_the_core_imports_downwards(name: str) -> None:
     """A module of the core imports only those before it, attrs, cattrs, stamina, zstd and the standard library."""
-    for level, module, names in imports(ROOT / "backuplog" / f"{name}.py"):
-        if level == 1:
-            assert set([module] if module else names) <= set(ORDER[: ORDER.index(name)])
+    path = ROOT / "backuplog" / name.replace(".", "/")
+    allowed = {f"backuplog.{earlier}" for earlier in ORDER[: ORDER.index(name)]}
+    for module, names in imports(path / "__init__.py" if path.is_dir() else path.with_suffix(".py")):
+        if module.startswith("backuplog"):
+            modules = {f"backuplog.{taken}" for taken in names} if module == "backuplog" else {module}
+            assert modules <= allowed
         else:
             top = module.partition(".")[0]
-            assert top in {"attrs", "cattrs", "backports", "compression", "stamina"} or top in sys.stdlib_module_names
+            assert top in LIBRARIES or top in sys.stdlib_module_names
 
 
-def test_what_is_exported_exists_and_is_sorted() -> None:
+@pytest.mark.parametrize("module", [backuplog, backuplog.backend], ids=lambda module: module.__name__)
+def test_what_is_exported_exists_and_is_sorted(module: object) -> None:
     """Every public name is there, documented, and in order."""
-    assert all(hasattr(backuplog, name) for name in backuplog.__all__)
-    assert all(getattr(backuplog, name).__doc__ for name in backuplog.__all__)
+    names: list[str] = vars(module)["__all__"]
+    assert all(hasattr(module, name) for name in names)
+    assert names == sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+
+
+def test_two_audiences_have_two_namespaces() -> None:
+    """What only a backend's author needs is not among the integrator's names, of which there are not too many."""
+    for_backends = {
+        "Backend",
+        "Change",
+        "Chunk",
+        "Decision",
+        "StoredRun",
+        "Submission",
+        "Term",
+        "decode",
+        "query_terms",
+    }
+    assert for_backends <= set(backuplog.backend.__all__)
+    assert for_backends.isdisjoint(backuplog.__all__)
+    assert len(backuplog.__all__) <= 60
+
+
+def test_the_protocol_stays_small() -> None:
+    """A backend has fewer than 20 members to write."""
+    members = [name for name in vars(backuplog.backend.Backend) if not name.startswith("_")]
+    assert len(members) < 20

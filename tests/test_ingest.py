@@ -9,24 +9,23 @@ from uuid import UUID, uuid4
 import pytest
 
 import backuplog
-from backuplog.opened import OpenedStore
 
 Payload = Callable[..., dict[str, Any]]
 
 
 class Spy:
-    """A store that notes how much each submit gets, and fails when told."""
+    """A backend that notes how much each submit gets, and fails when told."""
 
-    def __init__(self, store: backuplog.Store) -> None:
-        """Wrap a store."""
-        self.store = store
+    def __init__(self, backend: Any) -> None:
+        """Wrap a backend."""
+        self.backend = backend
         self.calls: list[tuple[int, int]] = []
         self.unavailable_after = 10**9
         self.refuses_logs = False
 
     def __getattr__(self, name: str) -> Any:
-        """Be the store in all else."""
-        return getattr(self.store, name)
+        """Be the backend in all else."""
+        return getattr(self.backend, name)
 
     def submit(self, submissions: Any) -> Any:
         """Note, fail or pass on."""
@@ -35,27 +34,33 @@ class Spy:
             raise backuplog.StoreUnavailable
         if self.refuses_logs and any(item.log for item in submissions):
             raise backuplog.StoreError("no room for logs")
-        return self.store.submit(submissions)
+        return self.backend.submit(submissions)
 
 
 @pytest.fixture
 def spy(store: backuplog.Store) -> Any:
-    """Give a spy on a store."""
-    return Spy(store)
+    """Give a spy on the store's backend."""
+    return Spy(store.backend)
 
 
-def test_transactions_are_bounded(spy: Any, agent_id: UUID, payload: Payload) -> None:
+@pytest.fixture
+def spied(spy: Any) -> backuplog.Store:
+    """Give a store that is spied on."""
+    return backuplog.Store(spy, retry_timeout=0)
+
+
+def test_transactions_are_bounded(spy: Any, spied: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
     """A batch goes in transactions of at most 500 results and 8 MiB of logs; a longer log goes alone."""
     small = [(agent_id, payload()) for _ in range(1001)]
     large = [(agent_id, payload(log="x" * 3_000_000)) for _ in range(4)] + [(agent_id, payload(log=b"x" * 9_000_000))]
-    backuplog.ingest_task_results(spy, small)
+    backuplog.ingest_task_results(spied, small)
     assert [count for count, _ in spy.calls] == [500, 500, 1]
     spy.calls.clear()
-    backuplog.ingest_task_results(spy, large)
+    backuplog.ingest_task_results(spied, large)
     assert spy.calls == [(2, 6_000_000), (2, 6_000_000), (1, 9_000_000)]
 
 
-def test_a_batch_is_taken_as_it_comes(spy: Any, agent_id: UUID, payload: Payload) -> None:
+def test_a_batch_is_taken_as_it_comes(spy: Any, spied: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
     """Items are drawn one transaction at a time, so that a generator of any length works."""
     drawn: list[int] = []
 
@@ -64,23 +69,25 @@ def test_a_batch_is_taken_as_it_comes(spy: Any, agent_id: UUID, payload: Payload
             drawn.append(len(spy.calls))
             yield agent_id, payload()
 
-    backuplog.ingest_task_results(spy, items())
+    backuplog.ingest_task_results(spied, items())
     assert drawn[499] == 0
     assert drawn[-1] == 2
 
 
-def test_an_unavailable_store_answers_for_the_rest(spy: Any, agent_id: UUID, payload: Payload) -> None:
+def test_an_unavailable_store_answers_for_the_rest(
+    spy: Any, spied: backuplog.Store, agent_id: UUID, payload: Payload
+) -> None:
     """What was stored before has its receipts; all the rest is answered as unavailable, and waited for once."""
     spy.unavailable_after = 1
-    answers = backuplog.ingest_task_results(spy, [(agent_id, payload()) for _ in range(1600)] + [(agent_id, b"{")])
+    answers = backuplog.ingest_task_results(spied, [(agent_id, payload()) for _ in range(1600)] + [(agent_id, b"{")])
     kinds = [type(answer).__name__ for answer in answers]
     assert kinds == ["Receipt"] * 500 + ["StoreUnavailable"] * 1100 + ["InvalidTaskResult"]
     assert len(spy.calls) == 2
-    assert backuplog.query_runs(spy).total == 500
+    assert backuplog.query_runs(spied).total == 500
 
 
 def test_a_transaction_of_one_that_fails_is_an_answer(
-    spy: Any, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
+    spy: Any, spied: backuplog.Store, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that fails on the only result of a transaction is that result's answer; the next ones are tried."""
     submit = spy.submit
@@ -92,17 +99,17 @@ def test_a_transaction_of_one_that_fails_is_an_answer(
         return submit(submissions)
 
     monkeypatch.setattr(spy, "submit", fail)
-    answers = backuplog.ingest_task_results(spy, [(agent_id, large), (agent_id, payload())])
+    answers = backuplog.ingest_task_results(spied, [(agent_id, large), (agent_id, payload())])
     assert [type(answer) for answer in answers] == [backuplog.StoreError, backuplog.Receipt]
 
 
 def test_a_lost_log_is_told_without_its_content(
-    spy: Any, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture
+    spy: Any, spied: backuplog.Store, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The run is kept, the receipt and one log record say that the log is lost, and nobody prints it."""
     spy.refuses_logs = True
     sent = payload(log="a secret")
-    store = OpenedStore(spy, timeout=0, observers=[backuplog.LoggingObserver()])
+    store = backuplog.Store(spy, retry_timeout=0, observers=(backuplog.LoggingObserver(),))
     with caplog.at_level(logging.DEBUG):
         receipt = backuplog.ingest_task_result(store, agent_id, sent)
     assert (receipt.outcome, receipt.log_state, receipt.log_bytes) == ("created", "lost", 8)
@@ -110,7 +117,7 @@ def test_a_lost_log_is_told_without_its_content(
     assert vars(caplog.records[0])["task_id"] == sent["taskId"]
     assert "no room for logs" in caplog.text
     assert "a secret" not in caplog.text
-    batch = backuplog.ingest_task_results(spy, [(agent_id, payload(log="a")), (agent_id, payload())])
+    batch = backuplog.ingest_task_results(spied, [(agent_id, payload(log="a")), (agent_id, payload())])
     assert [answer.log_state for answer in batch if isinstance(answer, backuplog.Receipt)] == ["lost", "none"]
 
 

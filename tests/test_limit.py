@@ -9,7 +9,7 @@ import pytest
 
 import backuplog
 from backuplog import http
-from backuplog.limit import RateLimiter
+from backuplog.http.limit import RateLimiter
 
 
 def test_one_request_too_many_is_refused_with_when_to_come_back() -> None:

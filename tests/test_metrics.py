@@ -70,14 +70,14 @@ def test_a_lost_log_is_an_error(
     store: Any, registry: CollectorRegistry, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The result counts as taken in, and its log as lost."""
-    submit = vars(store)["_store"].submit
+    submit = store.backend.submit
 
     def fail(submissions: Any) -> Any:
         if submissions[0].log:
             raise backuplog.StoreError
         return submit(submissions)
 
-    monkeypatch.setattr(vars(store)["_store"], "submit", fail)
+    monkeypatch.setattr(store.backend, "submit", fail)
     backuplog.ingest_task_result(store, agent_id, payload(log="x"))
     samples = scrape(registry)
     assert samples['task_results_errors_total{error_type="log_lost"}'] == 1

@@ -21,9 +21,9 @@ class Notes:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self.deliveries: list[backuplog.Delivery] = []
+        self.deliveries: list[backuplog.IngestEvent] = []
 
-    def delivered(self, delivery: backuplog.Delivery) -> None:
+    def delivered(self, delivery: backuplog.IngestEvent) -> None:
         """Keep it."""
         self.deliveries.append(delivery)
 
@@ -31,7 +31,7 @@ class Notes:
 class Fails:
     """An observer that cannot."""
 
-    def delivered(self, delivery: backuplog.Delivery) -> None:
+    def delivered(self, delivery: backuplog.IngestEvent) -> None:
         """Fail."""
         raise ZeroDivisionError(delivery)
 

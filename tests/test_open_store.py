@@ -44,7 +44,7 @@ def test_two_owners_of_a_scheme_are_an_error(tmp_path: Path, monkeypatch: pytest
 def test_a_missing_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend whose driver is missing names the extra that brings it."""
     (tmp_path / "backuplog_lacking.py").write_text("import a_driver_that_is_not_there\n")
-    install(tmp_path, "lacking", "lacking = backuplog_lacking:open_store")
+    install(tmp_path, "lacking", "lacking = backuplog_lacking:open_backend")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(backuplog.BackendNotFound, match=r"a_driver_that_is_not_there .*'backuplog\[lacking\]'"):
         backuplog.open_store("lacking://")
@@ -79,6 +79,7 @@ def test_errors_have_stable_slugs_and_statuses() -> None:
         "schema_outdated": 500,
         "corrupt_log": 500,
         "log_lost": 404,
+        "log_expired": 410,
     }
     assert str(backuplog.RunNotFound()) == "No such run."
     invalid = backuplog.InvalidQuery([backuplog.FieldError("limit", "is odd")])

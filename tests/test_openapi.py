@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import backuplog
-from backuplog import http, openapi
+from backuplog import http
+from backuplog.http import openapi
 
 DOCUMENT = openapi.document()
 STORED = Path(__file__).parent.parent / "docs" / "openapi.json"
@@ -38,7 +39,7 @@ def test_it_is_valid() -> None:
 
 
 def test_the_stored_document_is_that_of_the_code() -> None:
-    """docs/openapi.json is what ``python -m backuplog.openapi`` prints."""
+    """docs/openapi.json is what ``python -m backuplog.http.openapi`` prints."""
     assert json.loads(STORED.read_text(encoding="utf-8")) == DOCUMENT
 
 

@@ -34,12 +34,12 @@ def damaged(tmp_path: Path, payload: Payload) -> Iterator[tuple[backuplog.Store,
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE backup_run_logs SET data = CAST(x'00' || substr(data, 2) AS BLOB) WHERE seq = 1",
-        "DELETE FROM backup_run_logs WHERE seq = 0",
-        "DELETE FROM backup_run_logs WHERE seq = 1",
-        "DELETE FROM backup_run_logs WHERE seq = 2",
-        "UPDATE backup_run_logs SET data = (SELECT data FROM backup_run_logs WHERE seq = 0) WHERE seq = 1",
-        "UPDATE backup_run_logs SET byte_offset = byte_offset + 1 WHERE seq = 2",
+        "UPDATE backup_run_logs SET data = CAST(x'00' || substr(data, 2) AS BLOB) WHERE byte_offset = 1048576",
+        "DELETE FROM backup_run_logs WHERE byte_offset = 0",
+        "DELETE FROM backup_run_logs WHERE byte_offset = 1048576",
+        "DELETE FROM backup_run_logs WHERE byte_offset = 2097152",
+        "UPDATE backup_run_logs SET data = (SELECT data FROM backup_run_logs AS a WHERE a.byte_offset = 0)",
+        "UPDATE backup_run_logs SET byte_offset = byte_offset + 1 WHERE byte_offset = 2097152",
         "UPDATE backup_runs SET log_sha256 = zeroblob(32)",
         "UPDATE backup_runs SET log_bytes = log_bytes + 1",
     ],
@@ -56,7 +56,7 @@ def test_damage_is_found(damaged: Any, statement: str) -> None:
 def test_a_range_touches_its_chunks_only(damaged: Any) -> None:
     """The end of a log is read though its beginning is gone."""
     store, task_id, damage = damaged
-    damage("DELETE FROM backup_run_logs WHERE seq = 0")
+    damage("DELETE FROM backup_run_logs WHERE byte_offset = 0")
     assert backuplog.read_log(store, task_id, start=-12) == b"bb" + b"c" * 10
     with pytest.raises(backuplog.CorruptLog, match="has no chunk for its byte 1,000"):
         backuplog.read_log(store, task_id, start=1000, stop=1001)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import backuplog
-from backuplog.testing import StoreContract, TransactionalStoreContract
+from backuplog.testing import DamageContract, StoreContract
 
 
 class TestSqliteInMemory(StoreContract):
@@ -20,7 +20,7 @@ class TestSqliteInMemory(StoreContract):
             yield store
 
 
-class TestSqliteFile(TransactionalStoreContract):
+class TestSqliteFile(DamageContract):
     """SQLite in a file."""
 
     kills = 20

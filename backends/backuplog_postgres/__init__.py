@@ -1,5 +1,5 @@
-"""The PostgreSQL backend of backuplog: ``open_store("postgresql://user@host/database")``."""
+"""The PostgreSQL backend of backuplog: ``backuplog.open_store("postgresql://user@host/database")``."""
 
-from .store import PostgresStore, open_store
+from .backend import PostgresBackend, open_backend
 
-__all__ = ["PostgresStore", "open_store"]
+__all__ = ["PostgresBackend", "open_backend"]

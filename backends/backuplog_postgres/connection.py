@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from backuplog import SchemaOutdated, StoreError, StoreUnavailable
+from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
 
 from .migrate import settle_schema
 
@@ -84,17 +84,32 @@ def use_pool(pool: ConnectionPool[Any], *, schema: str, migrate: bool, rls: bool
     return connections
 
 
+def moment_of(microseconds: int) -> datetime:
+    """Return a time in UTC, whatever the session's time zone is and whatever Python can say of that zone then."""
+    return _EPOCH + timedelta(0, 0, microseconds)
+
+
 class _MomentLoader(Loader):
-    """Load a time as UTC, whatever the session's time zone is and whatever Python can say of that zone then."""
+    """Load a time as microseconds since 2000, because some of PostgreSQL's times are none of Python's."""
 
     format = Format.BINARY
 
-    def load(self, data: Buffer) -> datetime:
-        return _EPOCH + timedelta(0, 0, int.from_bytes(data, "big", signed=True))
+    def load(self, data: Buffer) -> int:
+        return int.from_bytes(data, "big", signed=True)
+
+
+class _JsonLoader(Loader):
+    """Load jsonb as text, which stands behind a byte for its version."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data)[1:].decode()
 
 
 _adapters: Final = AdaptersMap(psycopg.adapters)
 _adapters.register_loader("timestamptz", _MomentLoader)
+_adapters.register_loader("jsonb", _JsonLoader)
 # One type for all integers, so that a statement is prepared once and not for each size of its numbers.
 _adapters.register_dumper(int, Int8BinaryDumper)
 

@@ -6,11 +6,11 @@ from typing import Final
 import psycopg
 from psycopg.rows import TupleRow
 
-from backuplog import SchemaOutdated, StoreError
+from backuplog.backend import TABLES, SchemaOutdated, StoreError
 
 Cursor = psycopg.Cursor[TupleRow]
 
-
+MIGRATIONS_TABLE: Final = "backup_migrations"
 _FOLDER: Final = resources.files("backuplog_postgres") / "schema"
 MIGRATION_NAMES: Final = sorted(file.name.removesuffix(".sql") for file in _FOLDER.iterdir() if file.name[:1].isdigit())
 """Every migration that this version knows, in order; a schema with another was written by a newer one."""
@@ -50,7 +50,7 @@ def settle_schema(cursor: Cursor, schema: str, *, migrate: bool, rls: bool) -> b
             _create_schema(cursor, schema)
         for name in pending:
             _apply(cursor, schema, name)
-            cursor.execute(f"INSERT INTO {schema}.migrations (name) VALUES (%s)".encode(), [name])
+            cursor.execute(f"INSERT INTO {schema}.{MIGRATIONS_TABLE} (name) VALUES (%s)".encode(), [name])
         if (rls and not row_security) or (pending and row_security):
             _apply(cursor, schema, "row_level_security")
     return row_security or rls
@@ -58,23 +58,36 @@ def settle_schema(cursor: Cursor, schema: str, *, migrate: bool, rls: bool) -> b
 
 def _state(cursor: Cursor, schema: str) -> tuple[list[str], bool]:
     """Find which migrations are to be applied yet, and whether row-level security is on."""
-    row = cursor.execute(
-        "SELECT to_regclass(%s || '.migrations') IS NOT NULL, "
-        "(SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass(%s || '.backup_runs'))",
-        [schema, schema],
-    ).fetchone()
-    exists, row_security = row or (False, None)
-    if not exists:
-        return MIGRATION_NAMES, False
-    applied = cursor.execute(f"SELECT name FROM {schema}.migrations".encode())
-    names = {str(name) for (name,) in applied}
+    found = cursor.execute(
+        "SELECT relname, relrowsecurity FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relname = ANY (%s)",
+        [schema, list(TABLES)],
+    )
+    tables: dict[str, bool] = dict(found.fetchall())
+    names: set[str] = set()
+    if tables.pop(MIGRATIONS_TABLE, None) is not None:
+        columns = cursor.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s)", [f"{schema}.{MIGRATIONS_TABLE}"]
+        )
+        if ("name",) not in columns.fetchall():
+            raise _in_the_way(schema, MIGRATIONS_TABLE)
+        applied = cursor.execute(f"SELECT name FROM {schema}.{MIGRATIONS_TABLE}".encode())
+        names = {str(name) for (name,) in applied}
+    if tables and not names:
+        raise _in_the_way(schema, min(tables))
     newer = names.difference(MIGRATION_NAMES)
     if newer:
         raise SchemaOutdated(
             f"the schema {schema} was written by a newer version of backuplog ({', '.join(sorted(newer))}): "
             "install that version or a later one"
         )
-    return [name for name in MIGRATION_NAMES if name not in names], bool(row_security)
+    return [name for name in MIGRATION_NAMES if name not in names], tables.get("backup_runs", False)
+
+
+def _in_the_way(schema: str, table: str) -> StoreError:
+    return StoreError(
+        f"the schema {schema} has a table {table} that is not backuplog's: rename it, "
+        "or give backuplog a schema of its own"
+    )
 
 
 def _create_schema(cursor: Cursor, schema: str) -> None:
@@ -82,7 +95,7 @@ def _create_schema(cursor: Cursor, schema: str) -> None:
     if cursor.execute("SELECT to_regnamespace(%s) IS NULL", [schema]).fetchone() == (True,):
         cursor.execute(f"CREATE SCHEMA {schema}".encode())
     cursor.execute(
-        f"CREATE TABLE {schema}.migrations "
+        f"CREATE TABLE {schema}.{MIGRATIONS_TABLE} "
         "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())".encode()
     )
 

@@ -1,5 +1,5 @@
-"""The SQLite backend of backuplog: ``open_store("sqlite:///backups.db")``."""
+"""The SQLite backend of backuplog: ``backuplog.open_store("sqlite:///backups.db")``."""
 
-from .store import SqliteStore, open_store
+from .backend import SqliteBackend, open_backend
 
-__all__ = ["SqliteStore", "open_store"]
+__all__ = ["SqliteBackend", "open_backend"]

@@ -11,12 +11,13 @@ import backuplog
 from backuplog import (
     AgentNotFound,
     Outcome,
+    Receipt,
     RunNotFound,
     RunQuery,
     StoreError,
 )
 
-from .common import NOON, arrive_at, payload
+from .common import NOON, payload, submission_of
 from .contract import Contract
 
 
@@ -39,27 +40,30 @@ class AgentContract(Contract):
                 for number, created_at in enumerate(times)
             ]
             for token in tokens:
-                store.add_token(token)
-            assert [store.find_token(token.prefix) for token in tokens] == tokens
-            assert list(store.list_tokens(agent_id)) == tokens[::-1]
-            assert list(store.list_tokens(uuid4())) == []
-            other = store.for_tenant(uuid4())
-            assert (other.find_token(tokens[0].prefix), list(other.list_tokens(agent_id))) == (None, [])
-            other.note_token_use(tokens[0].prefix, NOON)
+                store.backend.add_token(token)
+            listed = [list(store.backend.list_tokens(prefix=token.prefix)) for token in tokens]
+            assert listed == [[token] for token in tokens]
+            assert list(store.backend.list_tokens(agent_id=agent_id)) == tokens[::-1]
+            assert list(store.backend.list_tokens()) == tokens[::-1]
+            assert list(store.backend.list_tokens(agent_id=uuid4())) == []
+            assert list(store.backend.list_tokens(prefix=tokens[0].prefix, agent_id=uuid4())) == []
+            other = store.for_tenant(uuid4()).backend
+            assert [*other.list_tokens(prefix=tokens[0].prefix), *other.list_tokens(agent_id=agent_id)] == []
+            other.touch_token(tokens[0].prefix, NOON)
             assert not other.remove_token(tokens[0].prefix)
-            assert store.find_token(tokens[0].prefix) == tokens[0]
-            store.note_token_use(tokens[0].prefix, NOON)
-            assert store.find_token(tokens[0].prefix) == attrs.evolve(tokens[0], last_used_at=NOON)
-            assert store.find_token(tokens[1].prefix) == tokens[1]
+            assert list(store.backend.list_tokens(prefix=tokens[0].prefix)) == [tokens[0]]
+            store.backend.touch_token(tokens[0].prefix, NOON)
+            touched = attrs.evolve(tokens[0], last_used_at=NOON)
+            assert list(store.backend.list_tokens(agent_id=agent_id)) == [tokens[1], touched]
 
     def test_a_removed_token_stays_away(self) -> None:
         """A token is removed once, and noting its use does not bring it back."""
         with self._known() as (store, agent_id):
             token = backuplog.issue_agent_token(store, agent_id)
             prefix = backuplog.verify_agent_token(store, token).prefix
-            assert (store.remove_token(prefix), store.remove_token(prefix)) == (True, False)
-            store.note_token_use(prefix, NOON)
-            assert store.find_token(prefix) is None
+            assert (store.backend.remove_token(prefix), store.backend.remove_token(prefix)) == (True, False)
+            store.backend.touch_token(prefix, NOON)
+            assert list(store.backend.list_tokens(prefix=prefix)) == []
             with pytest.raises(backuplog.Unauthenticated):
                 backuplog.verify_agent_token(store, token)
 
@@ -70,6 +74,27 @@ class AgentContract(Contract):
             assert backuplog.register_agent(store, agent_id) == first
             renamed = backuplog.register_agent(store, agent_id, hostname="db-02")
             assert renamed == attrs.evolve(first, hostname="db-02") == backuplog.get_agent(store, agent_id)
+
+    def test_agents_are_listed_all_or_some(self) -> None:
+        """All agents of a tenant are listed, or those of some ids that there are, and none of another tenant's."""
+        with self._known() as (store, agent_id):
+            other = backuplog.register_agent(store, uuid4())
+            backuplog.register_agent(store.for_tenant(uuid4()), uuid4())
+            known = [backuplog.get_agent(store, agent_id), other]
+            assert backuplog.list_agents(store) == known
+            backend = store.backend
+            assert sorted(agent.id for agent in backend.list_agents()) == sorted([agent_id, other.id])
+            assert list(backend.list_agents([other.id, uuid4()])) == [other]
+            assert list(backend.list_agents([])) == []
+
+    def test_a_change_that_requires_no_agent_is_made_without_one(self) -> None:
+        """A change whose agent the integrator knows is made without looking into the agents."""
+        with self.fresh_store() as store:
+            arriving = submission_of(store, uuid4(), backuplog.parse_task_result(payload()), NOON)
+            assert isinstance(store.backend.submit([arriving])[0], AgentNotFound)
+            answer = store.backend.submit([attrs.evolve(arriving, requires_agent=None)])[0]
+            assert isinstance(answer, Receipt)
+            assert answer.outcome is Outcome.CREATED
 
     def test_an_unknown_agent_is_refused(self) -> None:
         """An unknown agent can send, list and be found nothing."""
@@ -96,7 +121,7 @@ class AgentContract(Contract):
             with pytest.raises(RunNotFound):
                 backuplog.read_log(other, sent["taskId"])
             assert backuplog.query_runs(other).total == 0
-            assert other.find_chunk(UUID(sent["taskId"]), 1, 0) is None
+            assert other.backend.find_chunk(UUID(sent["taskId"]), 1, 0) is None
             assert backuplog.ingest_task_result(other, agent_id, {**sent, "log": "yours"}).outcome is Outcome.CREATED
             assert backuplog.read_log(store, sent["taskId"]) == b"mine"
             assert backuplog.read_log(other, sent["taskId"]) == b"yours"
@@ -125,17 +150,17 @@ class AgentContract(Contract):
     def test_a_closed_store_says_so(self) -> None:
         """Every use of a store after it was closed is a StoreError, and closing it twice is none."""
         with self._known() as (store, agent_id):
-            arriving = arrive_at(store, agent_id, backuplog.parse_task_result(payload()), NOON)
+            arriving = submission_of(store, agent_id, backuplog.parse_task_result(payload()), NOON)
             store.close()
             store.close()
             uses: list[Callable[[], object]] = [
                 lambda: backuplog.register_agent(store, agent_id),
-                lambda: store.find_agent(agent_id),
-                lambda: store.submit([arriving]),
-                lambda: store.find_run(arriving.run.id),
-                lambda: store.find_chunk(arriving.run.id, 1, 0),
-                lambda: store.list_runs(RunQuery(), after=None, limit=1),
-                lambda: store.count_runs(RunQuery()),
+                lambda: store.backend.list_agents([agent_id]),
+                lambda: store.backend.submit([arriving]),
+                lambda: store.backend.find_run(arriving.run.id),
+                lambda: store.backend.find_chunk(arriving.run.id, 1, 0),
+                lambda: store.backend.list_runs(RunQuery(), after=None, limit=1),
+                lambda: store.backend.count_runs(RunQuery()),
             ]
             for use in uses:
                 with pytest.raises(StoreError):

@@ -12,7 +12,7 @@ from backuplog import (
     Receipt,
 )
 
-from .common import NOON, Failing, arrive_at, broken_log, payload
+from .common import NOON, broken_log, payload, submission_of, without_room_for_logs
 from .contract import Contract
 
 
@@ -60,13 +60,13 @@ class BatchContract(Contract):
         """An error while a log is read leaves no run and no chunk of that call, and the store works on."""
         with self._known() as (store, agent_id):
             results = [backuplog.parse_task_result(payload(log="x" * 200)) for _ in range(2)]
-            submissions = [arrive_at(store, agent_id, result, NOON) for result in results]
+            submissions = [submission_of(store, agent_id, result, NOON) for result in results]
             broken = attrs.evolve(submissions[1], log=broken_log(submissions[1]))
             with pytest.raises(ZeroDivisionError):
-                store.submit([submissions[0], broken])
+                store.backend.submit([submissions[0], broken])
             assert backuplog.query_runs(store).total == 0
-            assert store.find_chunk(submissions[0].run.id, 1, 0) is None
-            store.submit(submissions)
+            assert store.backend.find_chunk(submissions[0].run.id, 1, 0) is None
+            store.backend.submit(submissions)
             assert backuplog.query_runs(store).total == 2
 
     def test_a_failed_replacement_leaves_what_was_stored(self) -> None:
@@ -74,20 +74,25 @@ class BatchContract(Contract):
         with self._known() as (store, agent_id):
             sent = payload(log="first")
             backuplog.ingest_task_result(store, agent_id, sent)
-            second = arrive_at(store, agent_id, backuplog.parse_task_result({**sent, "log": "second"}), NOON)
-            before = store.find_run(second.run.id)
+            second = submission_of(store, agent_id, backuplog.parse_task_result({**sent, "log": "second"}), NOON)
+            before = store.backend.find_run(second.run.id)
             with pytest.raises(ZeroDivisionError):
-                store.submit([attrs.evolve(second, log=broken_log(second))])
-            assert store.find_run(second.run.id) == before
+                store.backend.submit([attrs.evolve(second, log=broken_log(second))])
+            assert store.backend.find_run(second.run.id) == before
             assert backuplog.read_log(store, sent["taskId"]) == b"first"
 
     def test_a_batch_may_lose_a_log_but_no_result(self) -> None:
         """Of a batch whose logs cannot be stored every run is kept, and those that had a log say that it was lost."""
         with self._known() as (store, agent_id):
             batch = [(agent_id, payload(log="log")), (agent_id, payload())]
-            failing: Any = Failing(store)
+            failing = without_room_for_logs(store)
             answers = backuplog.ingest_task_results(failing, batch)
             assert [answer.log_state for answer in answers if isinstance(answer, Receipt)] == ["lost", "none"]
             again = backuplog.ingest_task_results(store, batch)
             assert [answer.outcome for answer in again if isinstance(answer, Receipt)] == ["updated", "replayed"]
             assert backuplog.read_log(store, batch[0][1]["taskId"]) == b"log"
+
+    def test_an_empty_submit_does_nothing(self) -> None:
+        """No submissions, no answers."""
+        with self._known() as (store, _):
+            assert list(store.backend.submit([])) == []

@@ -11,16 +11,8 @@ import attrs
 from hypothesis import HealthCheck, settings
 
 import backuplog
-from backuplog import (
-    AgentNotFound,
-    Receipt,
-    RunConflict,
-    RunQuery,
-    Store,
-    StoreError,
-    Submission,
-)
-from backuplog.delivery import arrive
+from backuplog import RunQuery, Store, StoreError
+from backuplog.backend import Answer, Backend, Chunk, Submission, prepare_submission
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 # A test of the kit may be inherited, slow on a slow store, and filter much: none of it is a fault.
@@ -46,7 +38,11 @@ HOSTILE = (
 
 
 def payload(**fields: object) -> dict[str, Any]:
-    """Make a valid payload of a new task; keywords replace fields, None takes one out."""
+    """Return a valid payload of a new task.
+
+    Args:
+        fields: The fields to replace, by their names in a payload; None removes a field.
+    """
     valid: dict[str, object] = {
         "taskId": str(uuid4()),
         "policyId": str(uuid4()),
@@ -58,21 +54,27 @@ def payload(**fields: object) -> dict[str, Any]:
 
 
 class Failing:
-    """A store that refuses every submission with a log, as one with a full disk for logs would."""
+    """A backend that refuses every change that brings a log, as one with a full disk for logs would."""
 
-    def __init__(self, store: Store) -> None:
-        """Take the store that works."""
-        self._store = store
+    def __init__(self, backend: Backend) -> None:
+        """Take the backend that works."""
+        self._backend = backend
 
     def __getattr__(self, name: str) -> Any:
-        """Be that store in all else."""
-        return getattr(self._store, name)
+        """Be that backend in all else."""
+        return getattr(self._backend, name)
 
-    def submit(self, submissions: Sequence[Submission]) -> list[Receipt | AgentNotFound | RunConflict]:
+    def submit(self, changes: Sequence[Submission]) -> list[Answer]:
         """Refuse what has a log."""
-        if any(submission.log for submission in submissions):
+        if any(change.log for change in changes):
             raise StoreError("no room for logs")
-        return self._store.submit(submissions)
+        return self._backend.submit(changes)
+
+
+def without_room_for_logs(store: Store) -> Store:
+    """Return a view of a store that can store no logs just now."""
+    failing: Any = Failing(store.backend)
+    return attrs.evolve(store, backend=failing)
 
 
 def at_once(*works: Callable[[], object]) -> list[object]:
@@ -110,18 +112,20 @@ def walk(store: Store, query: RunQuery) -> list[backuplog.BackupRun]:
     return runs
 
 
-def arrive_at(store: Store, agent_id: UUID, result: backuplog.TaskResult, received_at: datetime) -> Submission:
+def submission_of(store: Store, agent_id: UUID, result: backuplog.TaskResult, received_at: datetime) -> Submission:
     """Make a result ready for a store."""
-    return arrive(result, tenant_id=store.tenant_id, agent_id=agent_id, received_at=received_at)
+    return prepare_submission(
+        result, tenant_id=store.tenant_id, agent_id=agent_id, received_at=received_at, requires_agent=agent_id
+    )
 
 
 def broken_log(submission: Submission) -> Any:
     """Make a log whose second chunk cannot be read."""
 
     class BrokenLog:
-        def chunks(self) -> Iterator[backuplog.Chunk]:
+        def chunks(self, run_id: UUID, log_version: int) -> Iterator[Chunk]:
             assert submission.log is not None
-            yield from submission.log.chunks()
+            yield from submission.log.chunks(run_id, log_version)
             raise ZeroDivisionError
 
     return BrokenLog()

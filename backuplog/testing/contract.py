@@ -15,7 +15,7 @@ class Contract:
     """What every part of the contract needs: a store."""
 
     def fresh_store(self) -> AbstractContextManager[Store]:
-        """Give a store in which nothing is stored yet. This is the hook."""
+        """Return a context manager with an empty store. Every backend supplies this."""
         raise NotImplementedError("StoreContract needs fresh_store()")
 
     @contextmanager

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +14,10 @@ from backuplog import (
     Outcome,
     RunConflict,
     RunNotFound,
+    RunStats,
 )
 
-from .common import FEW, NOON, Failing, arrive_at, payload
+from .common import FEW, NOON, payload, submission_of, without_room_for_logs
 from .contract import Contract
 
 
@@ -86,7 +88,7 @@ class DeliveryContract(Contract):
         """A run whose log could not be stored is kept and says so, and the same content brings the log."""
         with self._known() as (store, agent_id):
             sent = payload(log="precious")
-            failing: Any = Failing(store)
+            failing = without_room_for_logs(store)
             lost = backuplog.ingest_task_result(failing, agent_id, sent)
             assert (lost.outcome, lost.log_state) == (Outcome.CREATED, "lost")
             assert backuplog.get_run(store, sent["taskId"]).log_state == "lost"
@@ -140,6 +142,19 @@ class DeliveryContract(Contract):
         text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=255)
         word = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=25).filter(str.strip)
         time = st.none() | st.datetimes(datetime(2, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+        count, seconds = st.none() | st.integers(0, 2**63 - 1), st.none() | st.floats(0, 9_223_372_036)
+        stats: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+            {},
+            optional={
+                **{field.name: count for field in attrs.fields(RunStats) if field.type == int | None},
+                "duration": seconds,
+                "failed_items": st.lists(st.text(), max_size=3),
+                "has_snapshot": st.none() | st.booleans(),
+                "snapshot_id": text,
+                "tool": st.none() | word,
+                "approximate": st.booleans(),
+            },
+        )
         with self._known() as (store, agent_id):
 
             @FEW
@@ -156,16 +171,17 @@ class DeliveryContract(Contract):
                     error_message=st.none() | text,
                     start_time=time,
                     end_time=time,
+                    stats=st.none() | stats.map(lambda known: RunStats(**known)),
                 )
             )
             def check(result: backuplog.TaskResult) -> None:
                 view = store.for_tenant(uuid4())
                 backuplog.register_agent(view, agent_id)
-                arriving = arrive_at(view, agent_id, result, NOON)
-                view.submit([arriving])
-                decided = backuplog.decide(None, arriving).write
+                arriving = submission_of(view, agent_id, result, NOON)
+                view.backend.submit([arriving])
+                decided = arriving.decide(None).write
                 assert decided is not None
-                assert view.find_run(result.task_id) == decided
+                assert view.backend.find_run(result.task_id) == decided
                 assert list(backuplog.query_runs(view).runs) == [decided.run]
 
             check()
@@ -177,7 +193,7 @@ class DeliveryContract(Contract):
             for log in ("one", "two", None):
                 sent = payload(taskId=task, log=log, endTime="2026-11-24T10:00:00Z")
                 backuplog.ingest_task_result(store, agent_id, sent)
-            stored = store.find_run(UUID(task))
+            stored = store.backend.find_run(UUID(task))
             assert stored is not None
             assert (len(stored.superseded), stored.log_version, stored.end_time_reported) == (2, 3, True)
             assert {len(digest) for digest in (stored.digest, *stored.superseded)} == {32}

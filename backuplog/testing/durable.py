@@ -1,4 +1,4 @@
-"""What a store that outlives its process must keep besides."""
+"""The tests of ``StoreContract``, and those for a store that outlives its process."""
 
 import subprocess
 import sys
@@ -57,13 +57,16 @@ with backuplog.open_store(sys.argv[1]) as store:
 
 
 class DurableStoreContract(StoreContract):
-    """What a store that outlives its process must keep besides."""
+    """The tests of ``StoreContract``, and those for a store that outlives its process."""
 
     kills: ClassVar[int] = 5
-    """How often the crash test kills a process."""
+    """How many times the crash test kills a process."""
 
     def fresh_url(self) -> AbstractContextManager[str]:
-        """Give the URL of a place where nothing is stored yet. This is the hook."""
+        """Return a context manager with the URL of an empty store.
+
+        Every durable backend supplies this, instead of ``fresh_store``.
+        """
         raise NotImplementedError("DurableStoreContract needs fresh_url()")
 
     @contextmanager
@@ -114,7 +117,7 @@ class DurableStoreContract(StoreContract):
                 receipts = at_once(*works)
                 outcomes = sorted(str(receipt.outcome) for receipt in receipts if isinstance(receipt, Receipt))
                 assert outcomes == ["created", *["updated"] * 7]
-                stored = other.find_run(UUID(sent["taskId"]))
+                stored = other.backend.find_run(UUID(sent["taskId"]))
                 assert stored is not None
                 assert (len({stored.digest, *stored.superseded}), stored.log_version) == (8, 8)
 

@@ -56,15 +56,10 @@ class LogContract(Contract):
             sent = payload(log=b"x" * 1_500_000)
             backuplog.ingest_task_result(store, agent_id, sent)
             task = UUID(sent["taskId"])
-            found = [store.find_chunk(task, 1, offset) for offset in (0, 1_048_575, 1_048_576, 9_999_999)]
-            assert [chunk and (chunk.number, chunk.offset) for chunk in found] == [
-                (0, 0),
-                (0, 0),
-                (1, 1_048_576),
-                (1, 1_048_576),
-            ]
-            assert store.find_chunk(task, 2, 0) is None
-            assert store.find_chunk(uuid4(), 1, 0) is None
+            found = [store.backend.find_chunk(task, 1, offset) for offset in (0, 1_048_575, 1_048_576, 9_999_999)]
+            assert [chunk and chunk.offset for chunk in found] == [0, 0, 1_048_576, 1_048_576]
+            assert store.backend.find_chunk(task, 2, 0) is None
+            assert store.backend.find_chunk(uuid4(), 1, 0) is None
 
     def test_a_shorter_log_leaves_no_tail(self) -> None:
         """A log that takes the place of a longer one is read alone."""
@@ -78,7 +73,9 @@ class LogContract(Contract):
             sent = payload()
             for version, log in enumerate((b"a" * 2_500_000, b"b", b"c" * 1_500_000, None), start=1):
                 backuplog.ingest_task_result(store, agent_id, {**sent, "log": log})
-                kept = [number for number in range(1, version) if store.find_chunk(UUID(sent["taskId"]), number, 0)]
+                kept = [
+                    number for number in range(1, version) if store.backend.find_chunk(UUID(sent["taskId"]), number, 0)
+                ]
                 assert kept == []
 
     def test_a_reader_never_sees_a_mix(self) -> None:
@@ -128,3 +125,11 @@ class LogContract(Contract):
             assert log.startswith(b"a" * 2048 + b"\n")
             assert log.endswith(b"\n" + b"b" * 2048)
             assert len(log) == run.log_bytes == receipt.log_bytes
+
+    def test_an_empty_log_is_not_no_log(self) -> None:
+        """An empty log is complete and has a SHA-256; no log is none and has none."""
+        _, empty, log = self._deliver(payload(log=""))
+        assert (empty.log_state, empty.log_bytes, log) == ("complete", 0, b"")
+        assert empty.log_sha256 is not None
+        _, none, log = self._deliver(payload())
+        assert (none.log_state, none.log_bytes, none.log_sha256, log) == ("none", 0, None, b"")

@@ -135,3 +135,22 @@ class QueryContract(Contract):
             assert backuplog.last_successes(store) == sorted(expected.values(), key=lambda run: run.policy_id)
             assert [run.policy_id for run in backuplog.last_successes(other)] == [UUID(policies[5])]
             assert backuplog.last_successes(store.for_tenant(uuid4())) == []
+
+    def test_since_is_inclusive_and_until_exclusive(self) -> None:
+        """A run that starts at the very moment is after ``since`` and not before ``until``."""
+        with self._known() as (store, agent_id):
+            sent = payload(startTime="2026-11-24T02:00:00.000001Z")
+            backuplog.ingest_task_result(store, agent_id, sent)
+            moment = datetime(2026, 11, 24, 2, 0, 0, 1, tzinfo=UTC)
+            assert backuplog.query_runs(store, RunQuery(since=moment)).total == 1
+            assert backuplog.query_runs(store, RunQuery(until=moment)).total == 0
+
+    def test_equal_start_times_are_ordered_by_id(self) -> None:
+        """Runs that start at once come by their id's 16 bytes, greatest first."""
+        with self._known() as (store, agent_id):
+            ids = [UUID(int=number << 56 | 0x80 << 120) for number in (1, 127, 128, 255)] + [UUID(int=5)]
+            for run_id in ids:
+                sent = payload(taskId=str(run_id), startTime="2026-11-24T02:00:00Z")
+                backuplog.ingest_task_result(store, agent_id, sent)
+            listed = [run.id for run in backuplog.query_runs(store).runs]
+            assert listed == sorted(ids, key=lambda run_id: run_id.bytes, reverse=True)

@@ -1,11 +1,13 @@
-"""What every store must keep."""
+"""The tests that every store must pass."""
 
 from .agents import AgentContract
 from .batches import BatchContract
+from .changes import ChangeContract
 from .delivery import DeliveryContract
 from .logs import LogContract
-from .machine import MachineContract
 from .queries import QueryContract
+from .stateful import StatefulContract
+from .texts import TextContract
 from .threads import ThreadContract
 
 
@@ -15,7 +17,9 @@ class StoreContract(
     QueryContract,
     LogContract,
     BatchContract,
+    ChangeContract,
+    TextContract,
     ThreadContract,
-    MachineContract,
+    StatefulContract,
 ):
-    """What every store must keep."""
+    """The tests that every store must pass."""

@@ -1,4 +1,4 @@
-"""What a store that can work inside the caller's transaction must keep besides."""
+"""The tests of ``DurableStoreContract``, and those for a store that can work inside the caller's transaction."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,15 +17,22 @@ from backuplog import (
     Store,
 )
 
-from .common import NOON, Failing, arrive_at, broken_log, payload
+from .common import NOON, broken_log, payload, submission_of, without_room_for_logs
 from .durable import DurableStoreContract
 
 
 class TransactionalStoreContract(DurableStoreContract):
-    """What a store that can work inside the caller's transaction must keep besides."""
+    """The tests of ``DurableStoreContract``, and those for a store that can work inside the caller's transaction."""
 
     def connect(self, url: str) -> Any:
-        """Open a connection of the caller's own, with commit(), rollback() and close(). This is the hook."""
+        """Open a connection as a caller would. Every transactional backend supplies this.
+
+        Args:
+            url: The URL of the store.
+
+        Returns:
+            A connection with ``commit()``, ``rollback()`` and ``close()``.
+        """
         raise NotImplementedError("TransactionalStoreContract needs connect()")
 
     @contextmanager
@@ -72,7 +79,7 @@ class TransactionalStoreContract(DurableStoreContract):
                 backuplog.ingest_task_result(bound, other, sent)
             with pytest.raises(AgentNotFound):
                 backuplog.ingest_task_result(bound, uuid4(), payload())
-            failing: Any = Failing(bound)
+            failing = without_room_for_logs(bound)
             assert backuplog.ingest_task_result(failing, other, payload(log="lost")).log_state == "lost"
             assert backuplog.ingest_task_result(bound, agent_id, sent).outcome is Outcome.REPLAYED
             connection.commit()
@@ -83,12 +90,12 @@ class TransactionalStoreContract(DurableStoreContract):
         with self._bound() as (store, bound, connection, agent_id):
             sent = payload(log="a" * 2_000_000)
             backuplog.ingest_task_result(store, agent_id, sent)
-            before = store.find_run(UUID(sent["taskId"]))
+            before = store.backend.find_run(UUID(sent["taskId"]))
             assert backuplog.ingest_task_result(bound, agent_id, sent).outcome is Outcome.REPLAYED
             assert backuplog.ingest_task_result(bound, agent_id, {**sent, "log": "b"}).outcome is Outcome.UPDATED
             assert backuplog.read_log(bound, sent["taskId"]) == b"b"
             connection.rollback()
-            assert store.find_run(UUID(sent["taskId"])) == before
+            assert store.backend.find_run(UUID(sent["taskId"])) == before
             assert backuplog.read_log(store, sent["taskId"]) == b"a" * 2_000_000
 
     def test_an_error_inside_undoes_its_own_call_only(self) -> None:
@@ -96,13 +103,13 @@ class TransactionalStoreContract(DurableStoreContract):
         with self._bound() as (store, bound, connection, agent_id):
             sent = payload(log="kept")
             backuplog.ingest_task_result(bound, agent_id, sent)
-            broken = arrive_at(bound, agent_id, backuplog.parse_task_result(payload(log="x" * 200)), NOON)
+            broken = submission_of(bound, agent_id, backuplog.parse_task_result(payload(log="x" * 200)), NOON)
             with pytest.raises(ZeroDivisionError):
-                bound.submit([attrs.evolve(broken, log=broken_log(broken))])
+                bound.backend.submit([attrs.evolve(broken, log=broken_log(broken))])
             connection.commit()
             assert [run.id for run in backuplog.query_runs(store).runs] == [UUID(sent["taskId"])]
             assert backuplog.read_log(store, sent["taskId"]) == b"kept"
-            assert store.find_chunk(broken.run.id, 1, 0) is None
+            assert store.backend.find_chunk(broken.run.id, 1, 0) is None
 
     def test_closing_a_bound_view_leaves_the_connection_open(self) -> None:
         """A bound view may be used as a context manager; committing is still the caller's."""

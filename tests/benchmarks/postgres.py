@@ -33,33 +33,36 @@ AGENTS = 100
 MOMENT = datetime(2026, 11, 24, 2, tzinfo=UTC)
 RUN_COLUMNS = (
     "tenant_id, id, agent_id, policy_id, task_type, status, start_time, end_time, duration_seconds, error_message, "
-    "snapshot_id, received_at, updated_at, log_state, log_bytes, log_sha256, dropped_bytes, digest, superseded, "
-    "end_time_reported, log_version"
+    "snapshot_id, received_at, updated_at, log_state, log_bytes, log_sha256, dropped_bytes, files_new, "
+    "files_changed, files_unmodified, dirs_new, dirs_changed, dirs_unmodified, data_added, total_files_processed, "
+    "total_bytes_processed, stats_details, digest, superseded, end_time_reported, log_version"
 )
 RUN_TYPES = (
     ["uuid"] * 4 + ["text"] * 2 + ["timestamptz"] * 2 + ["float8"] + ["text"] * 2 + ["timestamptz"] * 2
-    + ["text", "int8", "bytea", "int8", "bytea", "bytea", "bool", "int8"]
+    + ["text", "int8", "bytea", "int8"] + ["int8"] * 9 + ["jsonb", "bytea", "bytea", "bool", "int8"]
 )  # fmt: skip
-CHUNK_COLUMNS = "tenant_id, run_id, log_version, byte_offset, seq, size, codec, checksum, data"
-CHUNK_TYPES = ["uuid"] * 2 + ["int8"] * 4 + ["text", "int8", "bytea"]
+CHUNK_COLUMNS = "tenant_id, run_id, log_version, byte_offset, size, codec, checksum, data"
+CHUNK_TYPES = ["uuid"] * 2 + ["int8"] * 3 + ["text", "int8", "bytea"]
 CREATE = f"""
     WITH run AS (
         INSERT INTO backuplog.backup_runs ({RUN_COLUMNS})
         SELECT {", ".join(f"%b::{name}" for name in RUN_TYPES)}
-        WHERE EXISTS (SELECT FROM backuplog.agents WHERE tenant_id = %b AND id = %b)
+        WHERE EXISTS (SELECT FROM backuplog.backup_agents WHERE tenant_id = %b AND id = %b)
         ON CONFLICT (tenant_id, id) DO NOTHING RETURNING tenant_id, id
     ), chunk AS (
         INSERT INTO backuplog.backup_run_logs ({CHUNK_COLUMNS})
-        SELECT tenant_id, id, 1, 0, 0, %b::int8, 'zstd', 0, %b FROM run
+        SELECT tenant_id, id, 1, 0, %b::int8, 'zstd', 0, %b FROM run
     )
     SELECT FROM run
 """
 INSERT_CHUNK = (
-    f"INSERT INTO backuplog.backup_run_logs ({CHUNK_COLUMNS}) VALUES (%b, %b, 1, %b, %b, %b::int8, 'zstd', 0, %b)"
+    f"INSERT INTO backuplog.backup_run_logs ({CHUNK_COLUMNS}) VALUES (%b, %b, 1, %b, %b::int8, 'zstd', 0, %b)"
 )
 LIST = (
     "SELECT id, agent_id, policy_id, task_type, status, start_time, end_time, duration_seconds, error_message, "
-    "snapshot_id, received_at, updated_at, log_state, log_bytes, log_sha256, dropped_bytes FROM backuplog.backup_runs "
+    "snapshot_id, received_at, updated_at, log_state, log_bytes, log_sha256, dropped_bytes, files_new, files_changed, "
+    "files_unmodified, dirs_new, dirs_changed, dirs_unmodified, data_added, total_files_processed, "
+    "total_bytes_processed, stats_details FROM backuplog.backup_runs "
     "WHERE tenant_id = %b AND agent_id = %b ORDER BY start_time DESC, id DESC LIMIT 100"
 )
 COUNT = "SELECT count(*) FROM backuplog.backup_runs WHERE tenant_id = %b AND agent_id = %b"
@@ -69,7 +72,8 @@ FILL = """
         ('{' || lpad(to_hex(number %% 700), 32, '0') || '}')::uuid, 'backup',
         CASE WHEN number %% 1000 = 7 THEN 'cancelled' WHEN number %% 10 = 3 THEN 'failed' ELSE 'success' END,
         '2026-01-01'::timestamptz + number * interval '7 seconds', '2026-01-01'::timestamptz, 1, NULL, NULL,
-        now(), now(), 'none', 0, NULL, 0, '\\x00', '', false, 1
+        now(), now(), 'none', 0, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        decode(repeat('00', 32), 'hex'), '', false, 1
     FROM generate_series(1, %(runs)s) AS number
 """
 
@@ -97,16 +101,16 @@ class Bare:
             return run_id
         with self.connection.transaction(), self.connection.pipeline():
             self.execute(CREATE, run)
-            for number, start in enumerate(rest, 1):
+            for start in rest:
                 piece = log[start : start + (1 << 20)]
-                self.execute(INSERT_CHUNK, (self.tenant_id, run_id, start, number, len(piece), self.compress(piece)))
+                self.execute(INSERT_CHUNK, (self.tenant_id, run_id, start, len(piece), self.compress(piece)))
         return run_id
 
     def ingest_batch(self, bodies: list[bytes]) -> None:
         """Take results in by COPY, in one transaction."""
         results = [json.loads(body) for body in bodies]
         with self.connection.transaction(), self.connection.cursor() as cursor:
-            self.execute(f"SELECT id FROM backuplog.agents WHERE tenant_id = %b AND id = '{self.agent_id}'", (
+            self.execute(f"SELECT id FROM backuplog.backup_agents WHERE tenant_id = %b AND id = '{self.agent_id}'", (
                 self.tenant_id,
             )).fetchall()  # fmt: skip
             self.execute("CREATE TEMPORARY TABLE arriving (LIKE backuplog.backup_runs) ON COMMIT DROP", ())
@@ -120,7 +124,7 @@ class Bare:
                 for result in results:
                     log = result["log"].encode()
                     copy.write_row(
-                        (self.tenant_id, UUID(result["taskId"]), 1, 0, 0, len(log), "zstd", 0, self.compress(log))
+                        (self.tenant_id, UUID(result["taskId"]), 1, 0, len(log), "zstd", 0, self.compress(log))
                     )
 
     def row_of(self, result: dict[str, Any]) -> tuple[Any, ...]:
@@ -128,7 +132,7 @@ class Bare:
         return (
             self.tenant_id, UUID(result["taskId"]), self.agent_id, UUID(result["policyId"]), "backup", "success",
             MOMENT, MOMENT, 12.5, None, "8837c0dd", MOMENT, MOMENT, "complete", len(result["log"]), bytes(32), 0,
-            bytes(32), b"", True, 1,
+            *[None] * 10, bytes(32), b"", True, 1,
         )  # fmt: skip
 
     def compress(self, piece: bytes) -> bytes:

@@ -27,10 +27,10 @@ else:
 SIZES = {"2 KiB": 2048, "64 KiB": 65_536, "1 MiB": 1 << 20, "8 MiB": 8 << 20, "64 MiB": 64 << 20}
 REPETITIONS = {"2 KiB": 400, "64 KiB": 200, "1 MiB": 60, "8 MiB": 15, "64 MiB": 5}
 COMPRESSOR = zstd.ZstdCompressor(level=1)
-INSERT_RUN = f"INSERT INTO backup_runs VALUES ({', '.join('?' * 21)})"
+INSERT_RUN = f"INSERT INTO backup_runs VALUES ({', '.join('?' * 31)})"
 BEFORE_LOG = ("backup", "success", 1, 2, 12.5, None, "8837c0dd", 1, 1, "complete")
-AFTER_LOG = (bytes(32), 0, bytes(32), b"", 1, 1)
-INSERT_CHUNK = "INSERT INTO backup_run_logs VALUES (?, ?, 1, ?, ?, ?, 'zstd', 0, ?)"
+AFTER_LOG = (bytes(32), 0, *[None] * 10, bytes(32), b"", 1, 1)
+INSERT_CHUNK = "INSERT INTO backup_run_logs VALUES (?, ?, 1, ?, ?, 'zstd', 0, ?)"
 
 
 def log_of(size: int) -> str:
@@ -79,7 +79,7 @@ class Bare:
         ids = [UUID(result["taskId"]) for result in results]
         execute = self.connection.execute
         execute("BEGIN IMMEDIATE")
-        execute("SELECT 1 FROM agents WHERE tenant_id = ? AND id = ?", (self.tenant, self.agent)).fetchone()
+        execute("SELECT 1 FROM backup_agents WHERE tenant_id = ? AND id = ?", (self.tenant, self.agent)).fetchone()
         self.connection.executemany(
             INSERT_RUN,
             [
@@ -98,10 +98,10 @@ class Bare:
         self.connection.executemany(
             INSERT_CHUNK,
             (
-                (self.tenant, key.bytes, start, number, len(piece), COMPRESSOR.compress(piece, COMPRESSOR.FLUSH_FRAME))
+                (self.tenant, key.bytes, start, len(piece), COMPRESSOR.compress(piece, COMPRESSOR.FLUSH_FRAME))
                 for key, result in zip(ids, results, strict=True)
                 for log in [result["log"].encode()]
-                for number, start in enumerate(range(0, len(log), 1 << 20))
+                for start in range(0, len(log), 1 << 20)
                 for piece in [log[start : start + (1 << 20)]]
             ),
         )

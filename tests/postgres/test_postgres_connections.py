@@ -151,7 +151,7 @@ def test_a_statement_may_take_so_long(url: str) -> None:
     """``statement_timeout`` is set beside what the URL sets itself."""
     given = f"{url}&options=-c%20work_mem%3D8MB"
     with backuplog.open_store(given, statement_timeout=1.5) as store:
-        connections = vars(vars(store)["_store"])["_connections"]
+        connections = vars(store.backend)["_connections"]
         with connections.statement(store.tenant_id) as cursor:
             shown = cursor.execute(
                 "SELECT current_setting('statement_timeout'), current_setting('work_mem')"
@@ -223,7 +223,7 @@ def test_a_failed_read_leaves_the_callers_transaction(store: backuplog.Store, ur
         connection.execute("SET LOCAL lock_timeout = '50ms'")
         other.execute("LOCK TABLE backuplog.backup_run_logs")
         with pytest.raises(backuplog.StoreUnavailable, match="lock"):
-            bound.find_chunk(agent_id, 1, 0)
+            bound.backend.find_chunk(agent_id, 1, 0)
         other.rollback()
         connection.commit()
     assert backuplog.query_runs(store).total == 1

@@ -8,12 +8,13 @@ import psycopg
 import pytest
 
 import backuplog
-from backuplog.testing import StoreContract, TransactionalStoreContract
+from backuplog.testing import DamageContract, StoreContract
 
 
-class TestPostgres(TransactionalStoreContract):
+class TestPostgres(DamageContract):
     """PostgreSQL."""
 
+    prefix = "backuplog."
     kills = 5
     texts = 10_000
 
@@ -44,10 +45,6 @@ class TestPostgresWithRowLevelSecurity(StoreContract):
     def fresh_store(self) -> Iterator[backuplog.Store]:
         """Empty the user's schema."""
         with psycopg.connect(self._url, autocommit=True) as connection:
-            connection.execute(
-                "DROP TABLE IF EXISTS backuplog.agents, backuplog.agent_tokens, backuplog.backup_runs, "
-                "backuplog.backup_run_logs, "
-                "backuplog.migrations"
-            )
+            connection.execute("DROP TABLE IF EXISTS " + ", ".join(f"backuplog.{table}" for table in backuplog.TABLES))
         with backuplog.open_store(self._url, rls=True, prepare=False) as store:
             yield store

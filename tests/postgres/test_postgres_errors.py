@@ -17,11 +17,6 @@ Payload = Callable[..., dict[str, Any]]
 SECRET = "hunter2"  # noqa: S105 - it must never be seen
 
 
-def inner(store: backuplog.Store) -> Any:
-    """Give the store below the retries."""
-    return vars(store)["_store"]
-
-
 TRANSIENT = [
     psycopg.errors.ConnectionException,
     psycopg.errors.ReadOnlySqlTransaction,
@@ -162,7 +157,7 @@ def test_a_lock_that_lasts_is_unavailable(url: str, payload: Payload) -> None:
 def test_a_pool_without_a_free_connection_is_unavailable(url: str) -> None:
     """Waiting for a connection ends, and says what may be wrong."""
     with backuplog.open_store(url, max_size=1, pool_timeout=0.05, retry_timeout=0) as store:
-        connections = vars(inner(store))["_connections"]
+        connections = vars(store.backend)["_connections"]
         with (
             connections.statement(store.tenant_id),
             pytest.raises(backuplog.StoreUnavailable, match="raise max_size"),

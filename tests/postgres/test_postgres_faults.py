@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import psycopg
 import pytest
 
@@ -184,7 +185,7 @@ def test_replays_of_one_task_never_mix_logs(store: backuplog.Store, agent_id: UU
     writing = threading.Event()
     outcomes: list[str] = []
     reads = [0]
-    bare = vars(store)["_store"]  # without retries, so that a deadlock would be seen
+    bare = attrs.evolve(store, retry_timeout=0)  # so that a deadlock would be seen
 
     def write(number: int) -> None:
         for turn in range(tries // THREADS):

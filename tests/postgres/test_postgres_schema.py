@@ -1,6 +1,7 @@
 """The schema: migrated under a lock, by an ordinary user, beside others, with tenants kept apart by PostgreSQL."""
 
 import re
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,14 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 import backuplog
+from backuplog import backend
+from backuplog_postgres import PostgresBackend
+from backuplog_postgres import migrate as migration
 from backuplog_postgres.migrate import MIGRATION_NAMES
 
 Payload = Callable[..., dict[str, Any]]
 FROZEN = Path(__file__).parent.parent / "data" / "postgres" / "schema-1.sql"
-ODD_NAMES = ["Backup Log", 'say "hi"; DROP TABLE agents', "журнал", "{schema}", "public", "a.b"]
+ODD_NAMES = ["Backup Log", 'say "hi"; DROP TABLE backup_agents', "журнал", "{schema}", "public", "a.b"]
 
 
 def drop(url: str, schema: str) -> None:
@@ -41,7 +45,7 @@ def test_a_schema_of_a_newer_version_is_refused_and_not_changed(store: backuplog
     """A migration that this version does not know means: hands off."""
     assert backuplog.query_runs(store).total == 0
     with psycopg.connect(url) as connection:
-        connection.execute("INSERT INTO backuplog.migrations (name) VALUES ('999_future')")
+        connection.execute("INSERT INTO backuplog.backup_migrations (name) VALUES ('999_future')")
     for migrate in (True, False):
         with pytest.raises(backuplog.SchemaOutdated, match=r"newer version of backuplog \(999_future\)"):
             backuplog.open_store(url, migrate=migrate)
@@ -50,13 +54,64 @@ def test_a_schema_of_a_newer_version_is_refused_and_not_changed(store: backuplog
 def test_a_failed_migration_leaves_nothing(url: str) -> None:
     """Where a statement of a migration fails, nothing of it is kept, and the next open begins again."""
     with psycopg.connect(url) as connection:
-        connection.execute("CREATE SCHEMA backuplog; CREATE TABLE backuplog.backup_run_logs ()")
-    with pytest.raises(backuplog.StoreError, match="42P07"):
+        connection.execute("CREATE SCHEMA backuplog; CREATE DOMAIN backuplog.backup_agent_tokens AS int")
+    with pytest.raises(backuplog.StoreError, match="42710"):
         backuplog.open_store(url)
-    assert tables(url)["backuplog"] == {"backup_run_logs"}
+    assert "backuplog" not in tables(url)
     with psycopg.connect(url) as connection:
-        connection.execute("DROP TABLE backuplog.backup_run_logs")
+        connection.execute("DROP DOMAIN backuplog.backup_agent_tokens")
     backuplog.open_store(url).close()
+
+
+@pytest.mark.parametrize("table", backuplog.TABLES)
+def test_a_table_in_the_way_is_named(url: str, table: str) -> None:
+    """Where another's table bears one of our names, the error names it, and nothing is made or changed."""
+    with psycopg.connect(url) as connection:
+        connection.execute(f"CREATE SCHEMA backuplog; CREATE TABLE backuplog.{table} (id int)")
+    with pytest.raises(backuplog.StoreError, match=f'"backuplog" has a table {table} that is not backuplog\'s'):
+        backuplog.open_store(url)
+    assert tables(url)["backuplog"] == {table}
+
+
+def test_an_orchestrators_tables_are_left_alone(url: str, payload: Payload) -> None:
+    """Tables named agents and migrations in the same schema, an orchestrator's own, are neither read nor changed."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "CREATE SCHEMA backuplog; CREATE TABLE backuplog.agents (name text); "
+            "CREATE TABLE backuplog.migrations (version int); INSERT INTO backuplog.agents VALUES ('theirs'); "
+            "INSERT INTO backuplog.migrations VALUES (7)"
+        )
+    for rls in (False, True):
+        with backuplog.open_store(url, rls=rls) as store:
+            agent_id = backuplog.register_agent(store, uuid4()).id
+            assert backuplog.ingest_task_result(store, agent_id, payload(log="log")).outcome == "created"
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT * FROM backuplog.agents").fetchall() == [("theirs",)]
+        assert connection.execute("SELECT * FROM backuplog.migrations").fetchall() == [(7,)]
+    assert tables(url)["backuplog"] == {*backuplog.TABLES, "agents", "migrations"}
+
+
+def test_the_last_successes_cost_policies_that_failed_for_ever_nothing(store: backuplog.Store, url: str) -> None:
+    """A policy of 100,000 failures and no success is not looked at: few pages are read, by the index of successes."""
+    tenant = store.tenant_id
+    columns = ", ".join(backend.STORED_RUN_COLUMNS)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            f"INSERT INTO backuplog.backup_runs (tenant_id, {columns}) "
+            "SELECT %s, gen_random_uuid(), %s, ('{' || lpad(to_hex(number %% 3), 32, '0') || '}')::uuid, 'backup', "
+            "CASE WHEN number %% 3 < 2 AND number > 99990 THEN 'success' ELSE 'failed' END, "
+            "'2026-01-01'::timestamptz + number * interval '7 seconds', now(), 1, NULL, NULL, now(), now(), 'none', 0, "
+            f"NULL, 0, {'NULL, ' * 10} '', '', false, 1 FROM generate_series(1, 100000) AS number",
+            [tenant, tenant],
+        )
+        connection.execute("VACUUM ANALYZE backuplog.backup_runs")
+        statement = PostgresBackend._LIST_LAST_SUCCESSES.replace("{schema}", "backuplog").replace(
+            "%(tenant)b", f"'{tenant}'"
+        )
+        plan: Any = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}").fetchone()
+    top = plan[0][0]["Plan"]
+    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 60
+    assert "backup_runs_success" in str(plan)
 
 
 def test_threads_that_migrate_at_once_agree(url: str) -> None:
@@ -76,7 +131,7 @@ def test_threads_that_migrate_at_once_agree(url: str) -> None:
         thread.join()
     assert failures == []
     with psycopg.connect(url) as connection:
-        applied = connection.execute("SELECT name FROM backuplog.migrations ORDER BY name").fetchall()
+        applied = connection.execute("SELECT name FROM backuplog.backup_migrations ORDER BY name").fetchall()
     assert [name for (name,) in applied] == MIGRATION_NAMES
 
 
@@ -91,7 +146,7 @@ def test_a_schema_may_have_any_name(url: str, payload: Payload, schema: str) -> 
         backuplog.ingest_task_results(store, [(agent_id, sent), (agent_id, payload(log="x"))])
         assert backuplog.read_log(store, sent["taskId"]) == b"log"
     after = tables(url)
-    assert after.pop(schema) == {"agents", "agent_tokens", "backup_runs", "backup_run_logs", "migrations"}
+    assert after.pop(schema) == {*backuplog.TABLES}
     assert after == before
     backuplog.open_store(url, schema=schema, migrate=False).close()
     drop(url, schema)
@@ -127,14 +182,14 @@ def test_nothing_crosses_tenants(store: backuplog.Store, url: str) -> None:
     assert backuplog.query_runs(store).total == 0
     with psycopg.connect(url) as connection:
         indexes = connection.execute(
-            "SELECT indexdef FROM pg_indexes WHERE schemaname = 'backuplog' AND tablename <> 'migrations'"
+            "SELECT indexdef FROM pg_indexes WHERE schemaname = 'backuplog' AND tablename <> 'backup_migrations'"
         ).fetchall()
         others = connection.execute(
             "SELECT conname FROM pg_constraint WHERE connamespace = 'backuplog'::regnamespace AND contype = 'f' "
             "UNION ALL SELECT relname FROM pg_class "
             "WHERE relnamespace = 'backuplog'::regnamespace AND relkind = 'S'"
         ).fetchall()
-    assert len(indexes) == 9
+    assert len(indexes) == 10
     assert all(re.search(r"\(tenant_id, ", definition) for (definition,) in indexes)
     assert others == []
 
@@ -155,17 +210,27 @@ def test_a_frozen_schema_is_upgraded(url: str, payload: Payload) -> None:
     backuplog.open_store(url, migrate=False).close()
 
 
-def test_a_new_table_is_guarded_too(url: str) -> None:
-    """Migrating a schema that has row-level security gives its new tables the policy."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(FROZEN.read_bytes())
-        connection.execute("ALTER TABLE backuplog.backup_runs ENABLE ROW LEVEL SECURITY")
+def test_a_new_table_is_guarded_too(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later migration of a schema that has row-level security gives its new table the policy."""
+    backuplog.open_store(url, rls=True).close()
+    later = tmp_path / "schema"
+    shutil.copytree(Path(str(migration._FOLDER)), later)
+    (later / "002_later.sql").write_text("CREATE TABLE {schema}.backup_later (tenant_id uuid)")
+    with (later / "row_level_security.sql").open("a") as policies:
+        policies.write(
+            "ALTER TABLE {schema}.backup_later ENABLE ROW LEVEL SECURITY; "
+            "CREATE POLICY tenant ON {schema}.backup_later USING (tenant_id IS NOT NULL);"
+        )
+    monkeypatch.setattr(migration, "_FOLDER", later)
+    monkeypatch.setattr(migration, "MIGRATION_NAMES", [*MIGRATION_NAMES, "002_later"])
+    with pytest.raises(backuplog.SchemaOutdated, match="is behind"):
+        backuplog.open_store(url, migrate=False)
     backuplog.open_store(url).close()
     with psycopg.connect(url) as connection:
-        guarded = connection.execute(
-            "SELECT tablename FROM pg_policies WHERE schemaname = 'backuplog' ORDER BY tablename"
-        ).fetchall()
-    assert guarded == [("agent_tokens",), ("agents",), ("backup_run_logs",), ("backup_runs",)]
+        guarded = connection.execute("SELECT tablename FROM pg_policies WHERE schemaname = 'backuplog'").fetchall()
+        applied = connection.execute("SELECT name FROM backuplog.backup_migrations ORDER BY name").fetchall()
+    assert {name for (name,) in guarded} == {*backuplog.TABLES, "backup_later"} - {migration.MIGRATIONS_TABLE}
+    assert [name for (name,) in applied] == [*MIGRATION_NAMES, "002_later"]
 
 
 # --- an ordinary user -------------------------------------------------------------------------------------------
@@ -206,7 +271,7 @@ def test_a_forgotten_filter_cannot_cross_tenants(ordinary_url: str, payload: Pay
             agent_id = backuplog.register_agent(view, uuid4()).id
             for _ in range(number + 1):
                 backuplog.ingest_task_result(view, agent_id, payload(log="log"))
-    every = ("agents", "backup_runs", "backup_run_logs")
+    every = ("backup_agents", "backup_runs", "backup_run_logs")
     with psycopg.connect(ordinary_url) as connection:
         for table in every:
             with pytest.raises(psycopg.errors.UndefinedObject):  # It names no tenant: it sees nothing at all.
@@ -219,18 +284,18 @@ def test_a_forgotten_filter_cannot_cross_tenants(ordinary_url: str, payload: Pay
                 assert seen == [(tenant,)] * rows
             other = tenants[1 - number]
             for statement in (
-                "UPDATE backuplog.agents SET hostname = 'x' WHERE tenant_id = %s",
+                "UPDATE backuplog.backup_agents SET hostname = 'x' WHERE tenant_id = %s",
                 "DELETE FROM backuplog.backup_runs WHERE tenant_id = %s",
             ):
                 assert connection.execute(statement, [other]).rowcount == 0
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(
-                    "INSERT INTO backuplog.agents (tenant_id, id, registered_at) VALUES (%s, %s, now())",
+                    "INSERT INTO backuplog.backup_agents (tenant_id, id, registered_at) VALUES (%s, %s, now())",
                     [other, uuid4()],
                 )
             connection.rollback()
         with pytest.raises(psycopg.errors.InvalidTextRepresentation):  # the setting ended with its transaction
-            connection.execute("SELECT FROM backuplog.agents")
+            connection.execute("SELECT FROM backuplog.backup_agents")
 
 
 def test_row_level_security_is_found(ordinary_url: str, payload: Payload) -> None:

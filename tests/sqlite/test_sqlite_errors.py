@@ -54,12 +54,12 @@ def test_two_slashes_are_explained() -> None:
 def test_an_unknown_synchronous_is_refused() -> None:
     """Only the two documented settings of synchronous are taken."""
     with pytest.raises(backuplog.StoreError, match="'full' or 'normal'"):
-        backuplog.open_store("sqlite://", synchronous="off; DROP TABLE agents")
+        backuplog.open_store("sqlite://", synchronous="off; DROP TABLE backup_agents")
 
 
 def limit_pages(store: backuplog.Store, *, beyond: int) -> None:
     """Let the database grow by so many pages and no more, as on a disk that is nearly full."""
-    with vars(vars(store)["_store"])["_connections"].writing() as cursor:
+    with vars(store.backend)["_connections"].writing() as cursor:
         pages = cursor.execute("PRAGMA page_count").fetchone()[0]
         cursor.execute(f"PRAGMA max_page_count = {pages + beyond}")
 
@@ -103,7 +103,7 @@ def test_a_full_disk_keeps_the_run_and_says_that_the_log_is_lost(tmp_path: Path,
         receipt = backuplog.ingest_task_result(store, agent_id, result)
         assert (receipt.outcome, receipt.log_state) == ("created", "lost")
         assert backuplog.get_run(store, result["taskId"]).log_state == "lost"
-        with pytest.raises(backuplog.CorruptLog, match="have its agent send the result again"):
+        with pytest.raises(backuplog.LogLost, match="have its agent send the result again"):
             backuplog.read_log(store, result["taskId"])
         limit_pages(store, beyond=10_000)
         again = backuplog.ingest_task_result(store, agent_id, result)

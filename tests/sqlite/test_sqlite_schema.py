@@ -12,9 +12,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlite_utils import Database, Migrations
 
 import backuplog
+from backuplog_sqlite import SqliteBackend
 
+Payload = Callable[..., dict[str, Any]]
+SETTINGS = {
+    "journal_mode": "wal",
+    "synchronous": 2,
+    "wal_autocheckpoint": 4000,
+    "page_size": 4096,
+    "auto_vacuum": 2,
+    "secure_delete": 2,
+    "journal_size_limit": 67_108_864,
+}
 FROZEN = Path(__file__).parent.parent / "data" / "sqlite" / "schema-1.db"
 
 
@@ -33,7 +45,7 @@ def test_a_database_of_a_newer_version_is_refused_and_not_changed(tmp_path: Path
     backuplog.open_store(f"sqlite:///{path}").close()
     with sqlite3.connect(path) as connection:
         connection.execute(
-            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('backuplog', 'm999_future', '')"
+            "INSERT INTO backup_migrations (migration_set, name, applied_at) VALUES ('backuplog', 'm999_future', '')"
         )
     connection.close()
     before = path.read_bytes()
@@ -43,7 +55,7 @@ def test_a_database_of_a_newer_version_is_refused_and_not_changed(tmp_path: Path
     assert path.read_bytes() == before
 
 
-def test_a_frozen_database_is_upgraded(tmp_path: Path, payload: Callable[..., dict[str, Any]]) -> None:
+def test_a_frozen_database_is_upgraded(tmp_path: Path, payload: Payload) -> None:
     """What the first released version stored is read and continued by this one."""
     path = tmp_path / "backups.db"
     shutil.copy(FROZEN, path)
@@ -59,17 +71,69 @@ def test_a_frozen_database_is_upgraded(tmp_path: Path, payload: Callable[..., di
     backuplog.open_store(f"sqlite:///{path}", migrate=False).close()
 
 
-def test_the_tables_of_others_are_left_alone(tmp_path: Path) -> None:
-    """A database that holds an orchestrator's own tables, and its own migrations, is shared in peace."""
+def test_the_tables_of_others_are_left_alone(tmp_path: Path, payload: Payload) -> None:
+    """A file that holds an orchestrator's agents, migrations and what sqlite-utils notes of them is shared in peace."""
     path = tmp_path / "orchestrator.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY)")
-        connection.execute("INSERT INTO jobs VALUES (7)")
+    database = Database(path)
+    mine = Migrations("orchestrator")
+    mine()(lambda database: database.table("agents").create({"name": str}))
+    mine.apply(database)
+    database.table("agents").insert({"name": "theirs"})
+    database.table("migrations").insert({"version": 7})
+    noted = database.execute("SELECT * FROM _sqlite_migrations").fetchall()
+    for _ in range(2):
+        with backuplog.open_store(f"sqlite:///{path}") as store:
+            agent_id = backuplog.register_agent(store, uuid4()).id
+            assert backuplog.ingest_task_result(store, agent_id, payload(log="log")).outcome == "created"
+    assert database.execute("SELECT * FROM agents").fetchall() == [("theirs",)]
+    assert database.execute("SELECT * FROM migrations").fetchall() == [(7,)]
+    assert database.execute("SELECT * FROM _sqlite_migrations").fetchall() == noted
+    assert {*database.table_names()} == {*backuplog.TABLES, "agents", "migrations", "_sqlite_migrations"}
+    database.close()
+
+
+@pytest.mark.parametrize("table", [*backuplog.TABLES, "Backup_Runs"])
+def test_a_table_in_the_way_is_named(tmp_path: Path, table: str) -> None:
+    """Where another's table bears one of our names, the error names it, and nothing is made or changed."""
+    path = tmp_path / "orchestrator.db"
+    connection = sqlite3.connect(path)
+    connection.execute(f"CREATE TABLE {table} (id INTEGER)")
+    for migrate in (True, False):
+        with pytest.raises(backuplog.StoreError, match=f"has a table {table} that is not backuplog's: rename it"):
+            backuplog.open_store(f"sqlite:///{path}", migrate=migrate)
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [(table,)]
     connection.close()
-    backuplog.open_store(f"sqlite:///{path}").close()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT id FROM jobs").fetchall() == [(7,)]
+
+
+def test_the_last_successes_are_found_by_their_index(tmp_path: Path) -> None:
+    """A policy of 100,000 failures and no success costs nothing: every search goes by the index of successes."""
+    with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
+        connections = vars(store.backend)["_connections"]
+        with connections.reading() as cursor:
+            statement = f"EXPLAIN QUERY PLAN {SqliteBackend._LIST_LAST_SUCCESSES}"
+            plan = [detail for *_, detail in cursor.execute(statement, {"tenant": bytes(16)})]
+    searches = [detail for detail in plan if "backup_runs" in detail]
+    assert sum("INDEX backup_runs_success (" in detail for detail in searches) == 3
+    assert [detail for detail in searches if "backup_runs_success" not in detail] == [
+        "SEARCH backup_runs USING INDEX sqlite_autoindex_backup_runs_1 (tenant_id=? AND id=?)"
+    ]
+
+
+def test_room_is_given_back_in_steps(tmp_path: Path) -> None:
+    """A file of our own can be made smaller step by step; in another's file that is left as it is."""
+    with backuplog.open_store(f"sqlite:///{tmp_path / 'ours.db'}"):
+        pass
+    connection = sqlite3.connect(tmp_path / "theirs.db")
+    connection.execute("CREATE TABLE jobs (id INTEGER)")
     connection.close()
+    with backuplog.open_store(f"sqlite:///{tmp_path / 'theirs.db'}"):
+        pass
+    modes = []
+    for name in ("ours.db", "theirs.db"):
+        connection = sqlite3.connect(tmp_path / name)
+        modes.append(connection.execute("PRAGMA auto_vacuum").fetchone()[0])
+        connection.close()
+    assert modes == [2, 0]
 
 
 def test_a_store_of_before_a_fork_refuses_to_work_after_it(tmp_path: Path) -> None:
@@ -107,13 +171,10 @@ def test_what_is_acknowledged_is_synchronous_full_in_wal(tmp_path: Path) -> None
     """The settings that durability rests on are those of the design."""
     path = tmp_path / "backups.db"
     with backuplog.open_store(f"sqlite:///{path}") as store:
-        connections = vars(vars(store)["_store"])["_connections"]
+        connections = vars(store.backend)["_connections"]
         with connections.writing() as cursor:
-            settings = {
-                name: cursor.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size")
-            }
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 4000, "page_size": 4096}
+            settings = {name: cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in SETTINGS}
+    assert settings == SETTINGS
 
 
 def test_no_connection_is_left_open(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -3,10 +3,16 @@
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
+import attrs
+
 import backuplog
-from backuplog import http, openapi
-from backuplog.limit import RateLimiter
+from backuplog import http
+from backuplog.backend import Backend, Change, Decision, StoredRun
+from backuplog.http import openapi
+from backuplog.http.limit import RateLimiter
 from backuplog.metrics import PrometheusObserver
+from backuplog_postgres import PostgresBackend
+from backuplog_sqlite import SqliteBackend
 
 
 def handle(store: backuplog.Store, agent_id: UUID, body: bytes) -> dict[str, str]:
@@ -46,3 +52,29 @@ def answer(store: backuplog.Store, agent_id: str, headers: dict[str, str], body:
     observers: list[backuplog.Observer] = [backuplog.LoggingObserver(), PrometheusObserver()]
     document = openapi.document(title=verified.prefix, guard=guard)
     return response.status + len(observers) + len(list(pieces)), {**response.headers, "title": str(document["info"])}
+
+
+@attrs.frozen
+class Rename:
+    """A change of a backend's author's own."""
+
+    run_id: UUID
+    task_type: str
+    requires_agent: UUID | None = None
+
+    def decide(self, stored: StoredRun | None) -> Decision[bool]:
+        """Write the run alone."""
+        if stored is None:
+            return Decision(answer=False)
+        run = attrs.evolve(stored.run, task_type=self.task_type)
+        return Decision(answer=True, write=attrs.evolve(stored, run=run))
+
+
+def hold_to_the_protocol(sqlite: SqliteBackend, postgres: PostgresBackend) -> list[bool | backuplog.AgentNotFound]:
+    """Use backends as what they must be, and make a change of one's own."""
+    backends: list[Backend] = [sqlite, postgres]
+    store = backuplog.Store(backends[0], retry_timeout=5)
+    change: Change[bool] = Rename(uuid4(), "prune")
+    found: StoredRun | None = store.call(store.backend.find_run, change.run_id)
+    agents: list[backuplog.Agent] = backuplog.list_agents(store)
+    return store.call(store.backend.submit, [change, Rename(agents[0].id, found.run.task_type if found else "check")])

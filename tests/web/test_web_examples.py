@@ -94,7 +94,7 @@ def test_a_damaged_log_breaks_the_connection(site: Site) -> None:
     backuplog.ingest_task_result(site.store, site.agent_id, attrs.evolve(task, log=log))
     with closing(sqlite3.connect(site.database)) as connection, connection:
         changed = connection.execute(
-            "UPDATE backup_run_logs SET data = zeroblob(length(data)) WHERE run_id = ? AND seq = 1",
+            "UPDATE backup_run_logs SET data = zeroblob(length(data)) WHERE run_id = ? AND byte_offset = 1048576",
             [task.task_id.bytes],
         ).rowcount
     assert changed == 1

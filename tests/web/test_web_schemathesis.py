@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 import backuplog
-from backuplog import openapi
+from backuplog.http import openapi
 from web_site import running
 
 HERE = Path(__file__).parent

@@ -1,29 +1,35 @@
-"""A store that keeps everything in dicts, behind one lock, for as long as the process lives."""
+"""A backend that keeps everything in dicts, behind one lock, for as long as the process lives."""
 
+import operator
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 import attrs
 
-from backuplog import (
+from backuplog.backend import (
     DEFAULT_TENANT,
     Agent,
     AgentNotFound,
     AgentToken,
+    AnswerT,
     BackupRun,
+    Change,
     Chunk,
-    Receipt,
-    RunConflict,
     RunQuery,
     StoredRun,
     StoreError,
-    Submission,
-    decide,
+    query_terms,
 )
+
+OPERATORS: Final = {
+    "=": operator.eq,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "in": lambda value, values: value in values,
+}
 
 
 @attrs.define
@@ -32,30 +38,33 @@ class Tables:
 
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     agents: dict[tuple[UUID, UUID], Agent] = attrs.field(factory=dict)
-    runs: dict[tuple[UUID, UUID], StoredRun] = attrs.field(factory=dict)
-    logs: dict[tuple[UUID, UUID, int], list[Chunk]] = attrs.field(factory=dict)
+    runs: dict[tuple[UUID, UUID], tuple[StoredRun, list[Chunk]]] = attrs.field(factory=dict)
     tokens: dict[tuple[UUID, str], AgentToken] = attrs.field(factory=dict)
     closed: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class DictStore:
+class DictBackend:
     """One tenant's view of the tables."""
 
     tenant_id: UUID
-    agent_exists: Callable[[UUID], bool] | None = None
     tables: Tables = attrs.field(factory=Tables, repr=False)
-    owned: bool = True
+    is_owner: bool = True
 
     def for_tenant(self, tenant_id: UUID) -> Self:
-        """Give another tenant's view."""
-        return attrs.evolve(self, tenant_id=tenant_id, owned=False)
+        """Return another tenant's view."""
+        return attrs.evolve(self, tenant_id=tenant_id, is_owner=False)
 
     def bound_to(self, connection: Any) -> Self:
         """Refuse: a dict has no transactions."""
         raise StoreError(f"a dict cannot take part in the transaction of a {type(connection).__name__}")
 
-    def add_agent(self, agent: Agent) -> Agent:
+    def close(self) -> None:
+        """Close the tables, unless this is a view."""
+        if self.is_owner:
+            self.tables.closed = True
+
+    def put_agent(self, agent: Agent) -> Agent:
         """Store an agent."""
         tables = self._open()
         with tables.lock:
@@ -65,41 +74,43 @@ class DictStore:
             tables.agents[self.tenant_id, agent.id] = agent
         return agent
 
-    def find_agent(self, agent_id: UUID) -> Agent | None:
-        """Find an agent."""
-        return self._open().agents.get((self.tenant_id, agent_id))
-
-    def submit(self, submissions: Sequence[Submission]) -> list[Receipt | AgentNotFound | RunConflict]:
-        """Take submissions in: read every log first, so that a failure leaves nothing."""
+    def list_agents(self, ids: Collection[UUID] | None = None) -> Sequence[Agent]:
+        """List agents, all or some."""
         tables = self._open()
-        logs = [list(submission.log.chunks()) if submission.log else [] for submission in submissions]
         with tables.lock:
-            return [self._take(tables, *pair) for pair in zip(submissions, logs, strict=True)]
+            agents = [agent for (tenant_id, _), agent in tables.agents.items() if tenant_id == self.tenant_id]
+        return [agent for agent in agents if ids is None or agent.id in ids]
 
-    def _take(
-        self, tables: Tables, submission: Submission, chunks: list[Chunk]
-    ) -> Receipt | AgentNotFound | RunConflict:
-        if not submission.agent_known and (self.tenant_id, submission.run.agent_id) not in tables.agents:
-            return AgentNotFound()
-        key = self.tenant_id, submission.run.id
-        stored = tables.runs.get(key)
-        decision = decide(stored, submission)
-        if decision.write is not None:
-            tables.logs.setdefault((*key, decision.write.log_version), chunks)
-            tables.runs[key] = decision.write
-            # Last, for readers take no lock: one that finds no chunk must find a run that says why.
-            if stored and stored.log_version != decision.write.log_version:
-                del tables.logs[*key, stored.log_version]
-        return decision.answer
+    def submit(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+        """Make changes to copies, and keep them when all have been made, so that a failure leaves nothing."""
+        tables = self._open()
+        answers: list[AnswerT | AgentNotFound] = []
+        written: dict[tuple[UUID, UUID], tuple[StoredRun, list[Chunk]]] = {}
+        with tables.lock:
+            for change in changes:
+                if change.requires_agent and (self.tenant_id, change.requires_agent) not in tables.agents:
+                    answers.append(AgentNotFound())
+                    continue
+                key = self.tenant_id, change.run_id
+                stored, chunks = written.get(key) or tables.runs.get(key) or (None, [])
+                decision = change.decide(stored)
+                answers.append(decision.answer)
+                if decision.write is not None:
+                    kept = [chunk for chunk in chunks if decision.drop is None or chunk.offset < decision.drop]
+                    written[key] = decision.write, [*kept, *decision.chunks]
+            tables.runs.update(written)  # Run and log at once: readers take no lock.
+        return answers
 
     def find_run(self, run_id: UUID) -> StoredRun | None:
         """Find a run."""
-        return self._open().runs.get((self.tenant_id, run_id))
+        return self._open().runs.get((self.tenant_id, run_id), (None, []))[0]
 
     def find_chunk(self, run_id: UUID, log_version: int, offset: int) -> Chunk | None:
         """Find the chunk that holds the byte at an offset."""
-        chunks = self._open().logs.get((self.tenant_id, run_id, log_version), [])
-        return next((chunk for chunk in reversed(chunks) if chunk.offset <= offset), None)
+        stored, chunks = self._open().runs.get((self.tenant_id, run_id), (None, []))
+        if stored is None or stored.log_version != log_version:
+            return None
+        return max((chunk for chunk in chunks if chunk.offset <= offset), key=lambda chunk: chunk.offset, default=None)
 
     def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
         """List the runs that meet every filter, newest first."""
@@ -115,18 +126,9 @@ class DictStore:
     def _matching(self, query: RunQuery) -> list[BackupRun]:
         tables = self._open()
         with tables.lock:
-            runs = [stored.run for (tenant_id, _), stored in tables.runs.items() if tenant_id == self.tenant_id]
-        return [
-            run
-            for run in runs
-            if query.agent_id in (None, run.agent_id)
-            and query.policy_id in (None, run.policy_id)
-            and (not query.status or run.status in query.status)
-            and query.task_type in (None, run.task_type)
-            and query.snapshot_id in (None, run.snapshot_id)
-            and (query.since is None or run.start_time >= query.since)
-            and (query.until is None or run.start_time < query.until)
-        ]
+            runs = [stored.run for stored, _ in tables.runs.values()]
+        terms = query_terms(self.tenant_id, query)
+        return [run for run in runs if all(OPERATORS[how](getattr(run, name), value) for name, how, value in terms)]
 
     def list_last_successes(self) -> Sequence[BackupRun]:
         """List each policy's newest success."""
@@ -137,19 +139,15 @@ class DictStore:
         """Store a token."""
         self._open().tokens[self.tenant_id, token.prefix] = token
 
-    def find_token(self, prefix: str) -> AgentToken | None:
-        """Find a token."""
-        return self._open().tokens.get((self.tenant_id, prefix))
-
-    def list_tokens(self, agent_id: UUID) -> Sequence[AgentToken]:
-        """List an agent's tokens, oldest first."""
+    def list_tokens(self, *, prefix: str | None = None, agent_id: UUID | None = None) -> Sequence[AgentToken]:
+        """List tokens, oldest first."""
         tables = self._open()
         with tables.lock:
-            tokens = [token for (tenant_id, _), token in tables.tokens.items() if tenant_id == self.tenant_id]
-        mine = [token for token in tokens if token.agent_id == agent_id]
-        return sorted(mine, key=lambda token: (token.created_at, token.prefix))
+            tokens = [token for token in tables.tokens.values() if token.tenant_id == self.tenant_id]
+        found = [token for token in tokens if prefix in (None, token.prefix) and agent_id in (None, token.agent_id)]
+        return sorted(found, key=lambda token: (token.created_at, token.prefix))
 
-    def note_token_use(self, prefix: str, used_at: datetime) -> None:
+    def touch_token(self, prefix: str, used_at: datetime) -> None:
         """Set when a token was last used."""
         tables = self._open()
         with tables.lock:
@@ -161,21 +159,6 @@ class DictStore:
         """Remove a token."""
         return self._open().tokens.pop((self.tenant_id, prefix), None) is not None
 
-    def close(self) -> None:
-        """Close the store, unless this is a view."""
-        if self.owned:
-            self.tables.closed = True
-
-    def __enter__(self) -> Self:
-        """Give the store itself."""
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
     def _open(self) -> Tables:
         if self.tables.closed:
             raise StoreError("the store is closed: open it again")
@@ -186,12 +169,11 @@ def _place(run: BackupRun) -> tuple[datetime, bytes]:
     return run.start_time, run.id.bytes
 
 
-def open_store(
+def open_backend(
     url: str,  # noqa: ARG001 - dict:// says it all
     *,
     tenant_id: UUID = DEFAULT_TENANT,
-    agent_exists: Callable[[UUID], bool] | None = None,
     migrate: bool = True,  # noqa: ARG001 - a dict has no schema
-) -> DictStore:
-    """Open an empty store; ``backuplog.open_store`` calls it for ``dict://`` URLs."""
-    return DictStore(tenant_id=tenant_id, agent_exists=agent_exists)
+) -> DictBackend:
+    """Open an empty backend; ``backuplog.open_store`` calls it for ``dict://`` URLs."""
+    return DictBackend(tenant_id=tenant_id)

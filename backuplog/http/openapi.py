@@ -6,7 +6,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -15,15 +15,16 @@ from uuid import UUID
 
 import attrs
 
-from . import normalise
-from .convert import WIRE_NAMES, run_document
-from .errors import (
+from backuplog import normalise
+from backuplog.convert import run_document, wire_names
+from backuplog.errors import (
     AgentNotFound,
     BackuplogError,
     FieldError,
     Forbidden,
     InvalidQuery,
     InvalidTaskResult,
+    LogExpired,
     PayloadTooLarge,
     RateLimited,
     RunConflict,
@@ -33,9 +34,12 @@ from .errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
-from .http import MAX_BATCH_RESULTS, MAX_TAIL_LINES, Guard
-from .model import BackupRun, LogState, Outcome, Receipt, RunPage, RunQuery, TaskResult
+from backuplog.model import BackupRun, LogState, Outcome, Receipt, RunPage, RunQuery, RunStats, TaskResult, as_stats
+
+from . import MAX_BATCH_RESULTS, MAX_TAIL_LINES, Guard
 from .response import batch_item, page_document, phrase, problem_of
+
+__all__ = ["document"]
 
 _UUID_PATTERN: Final = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"
 _TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$"}
@@ -59,11 +63,18 @@ _TAKEN: Final[dict[Any, dict[str, Any]]] = {
     normalise.as_optional_time: _TIME,
     normalise.as_limit: {"type": "integer", "minimum": 1, "maximum": normalise.MAX_LIMIT, "default": 100},
     normalise.as_cursor: {"type": "string", "minLength": 1},
+    normalise.as_count: {"type": "integer", "minimum": 0, "maximum": normalise.MAX_COUNT},
+    normalise.as_optional_duration: {"type": "number", "minimum": 0, "maximum": normalise.MAX_DURATION_SECONDS},
+    normalise.as_optional_word: {**_TEXT, "maxLength": 50},
+    normalise.as_failed_items: {"type": "array", "items": {"type": "string"}},
+    normalise.as_flag: {"type": "boolean"},
+    normalise.as_optional_flag: {"type": "boolean"},
 }
 _GIVEN: Final[dict[Any, dict[str, Any]]] = {
     UUID: {"type": "string", "format": "uuid"},
     datetime: _TIME,
     str: {"type": "string"},
+    bool: {"type": "boolean"},
     int: {"type": "integer"},
     float: {"type": "number"},
     bytes: {"type": "string", "pattern": "^[0-9a-f]*$"},
@@ -112,16 +123,18 @@ def document(
     prefix: str = "",
     guard: Guard = Guard(),  # noqa: B008
 ) -> dict[str, Any]:
-    """Make the document: every endpoint of ``backuplog.http``, with its schemas, errors, headers and examples.
+    """Make the OpenAPI document of ``backuplog.http``: every endpoint with its schemas, errors, headers and examples.
 
     Args:
-        title: What the API is called.
-        version: Its version; the library's by default.
-        prefix: What stands before each path: ``/api/v1``.
-        guard: The guard of the endpoints: it says whether tokens are asked for, and how long a body may be.
+        title: The title of the API.
+        version: The version of the API; by default the library's.
+        prefix: What precedes each path, such as ``/api/v1``.
+        guard: The guard that you pass to the endpoints. It decides whether they require tokens, and how long a body may
+            be.
 
     Returns:
-        An OpenAPI 3.1 document that JSON can hold. To merge it into another, take its ``paths`` and ``components``.
+        An OpenAPI 3.1 document, ready for ``json.dumps``. To merge it into another, copy its ``paths`` and
+        ``components``.
     """
     agent = f"{prefix}/agents/{{agent_id}}"
     paths: dict[str, Any] = {
@@ -260,7 +273,7 @@ def _get_backup_run_log(guard: Guard) -> dict[str, Any]:
             "206": {"description": "A part.", "headers": {**ranges, "Content-Range": part}, "content": text},
             "304": {"description": "It is what If-None-Match names.", "headers": tag},
             "416": {"description": "It ends before.", "headers": {"Content-Range": part}, "content": problem},
-            **_problems(guard, _INVALID_QUERY, RunNotFound()),
+            **_problems(guard, _INVALID_QUERY, RunNotFound(), LogExpired()),
         },
     }
 
@@ -270,7 +283,7 @@ _INVALID_QUERY: Final = InvalidQuery([FieldError("limit", "must be a whole numbe
 
 
 def _problems(guard: Guard, *errors: BackuplogError) -> dict[str, Any]:
-    """Give the responses of errors, and of those that every endpoint has."""
+    """Return the responses of errors, and of those that every endpoint has."""
     every = [*errors, StoreError(), StoreUnavailable()]
     every += [Unauthenticated(), Forbidden()] if guard.tokens else []
     every += [RateLimited(30)] if guard.limiter or guard == Guard() else []
@@ -296,7 +309,7 @@ def _problem(error: BackuplogError) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     run, page = _given(BackupRun, without={"tenant_id"}), _given(RunPage)
-    page["properties"]["runs"] = {"type": "array", "items": _ref("BackupRun"), **_described(page["properties"]["runs"])}
+    page["properties"]["runs"]["items"] = _ref("BackupRun")
     receipt = _given(Receipt)
     text = {"type": "string"}
     problem = _object(
@@ -324,7 +337,7 @@ def _schemas() -> dict[str, Any]:
     log = {"type": ["string", "null"], "description": "The log, with U+FFFD for what is not UTF-8; null without one."}
     with_log = {**run, "properties": {**run["properties"], "log": log}}
     return {
-        "TaskResult": _taken(TaskResult, WIRE_NAMES),
+        "TaskResult": _taken(TaskResult),
         "Accepted": _object("It is durable.", {"status": {"type": "string", "const": "ok"}}),
         "BackupRun": run,
         "RunWithLog": with_log,
@@ -336,21 +349,22 @@ def _schemas() -> dict[str, Any]:
     }
 
 
-def _taken(model: type[Any], wire_names: Mapping[str, str]) -> dict[str, Any]:
-    """Give the schema of what a model is made from. ``null`` is the same as absent."""
+def _taken(model: type[Any]) -> dict[str, Any]:
+    """Return the schema of what a model is made from. ``null`` is the same as absent."""
     fields = {field.name: field for field in attrs.fields(model)}
-    meanings = _meanings(model)
+    meanings, names = _meanings(model), wire_names(model)
     properties: dict[str, Any] = {}
-    for wire_name, name in wire_names.items():
-        schema = {**_TAKEN[fields[name].converter], "description": meanings[name]}
+    for wire_name, name in names.items():
+        converter = fields[name].converter
+        schema = {**(_taken(RunStats) if converter is as_stats else _TAKEN[converter]), "description": meanings[name]}
         is_optional = fields[name].default is not attrs.NOTHING
         properties[wire_name] = {**schema, "type": [schema["type"], "null"]} if is_optional else schema
-    required = [wire for wire, name in wire_names.items() if fields[name].default is attrs.NOTHING]
+    required = [wire for wire, name in names.items() if fields[name].default is attrs.NOTHING]
     return {**_object(_summary(model), properties, required=required), "additionalProperties": True}
 
 
 def _given(model: type[Any], *, without: Iterable[str] = ()) -> dict[str, Any]:
-    """Give the schema of what a model becomes in JSON."""
+    """Return the schema of what a model becomes in JSON."""
     types_of, meanings = typing.get_type_hints(model), _meanings(model)
     properties: dict[str, Any] = {
         field.name: {**_type(types_of[field.name]), "description": meanings[field.name]}
@@ -365,13 +379,14 @@ def _type(hint: Any) -> dict[str, Any]:
     if isinstance(hint, types.UnionType):
         schema = _type(members[0])
         return {**schema, "type": [schema["type"], "null"]}
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return {"type": "string", "enum": [member.value for member in hint]}
     if typing.get_origin(hint) is tuple:
-        return {"type": "array"}
-    if typing.get_origin(hint) is not None:
-        return {"type": "object", "additionalProperties": _type(members[1])}
-    return _GIVEN[hint]
+        return {"type": "array", "items": _type(members[0])}
+    if hint in _GIVEN:
+        return _GIVEN[hint]
+    model: type[Any] = hint
+    if issubclass(model, StrEnum):
+        return {"type": "string", "enum": [member.value for member in model]}
+    return _given(model)
 
 
 def _object(description: str, properties: dict[str, Any], *, required: Iterable[str] | None = None) -> dict[str, Any]:
@@ -388,10 +403,6 @@ def _meanings(model: type[Any]) -> dict[str, str]:
 
 def _summary(model: type[Any]) -> str:
     return (inspect.getdoc(model) or "").partition("\n")[0]
-
-
-def _described(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": schema["description"]}
 
 
 def _query(field: Any) -> dict[str, Any]:

@@ -10,31 +10,32 @@ from typing import Any, Final
 
 import attrs
 
-from .convert import run_document
-from .errors import (
+from backuplog.chunk import CHUNK_BYTES
+from backuplog.convert import run_document
+from backuplog.errors import (
     BackuplogError,
     InvalidInput,
+    LogReplaced,
     RateLimited,
     StoreError,
     StoreUnavailable,
     Unauthenticated,
     UnsupportedMedia,
 )
-from .log import CHUNK_BYTES
-from .model import Receipt, RunPage
+from backuplog.model import Receipt, RunPage
 
 _RETRY_SECONDS: Final = 5
 
 
 @attrs.frozen(kw_only=True)
 class Response:
-    """What to answer.
+    """An HTTP response to send.
 
     Attributes:
         status: The status code.
-        headers: Names and values; no name comes twice.
-        body: The bytes, or for a log of more than 1 MiB an iterator of pieces. An iterator that raises must end in a
-            broken connection, so that nobody takes the beginning for the whole.
+        headers: Names and values; no name occurs twice.
+        body: The bytes or, for a log of more than 1 MiB, an iterator of pieces. If the iterator raises, break the
+            connection, so that the client does not take a part of the log for the whole.
     """
 
     status: int
@@ -42,12 +43,12 @@ class Response:
     body: bytes | Iterator[bytes] = attrs.field(repr=False)
 
     def pieces(self) -> Iterator[bytes]:
-        """Give the body in pieces, whichever it is."""
+        """Return the body in pieces, even if it is one."""
         return iter([self.body]) if isinstance(self.body, bytes) else self.body
 
 
 def page_document(page: RunPage) -> dict[str, Any]:
-    """Give a page of runs as JSON shows it."""
+    """Return a page of runs as JSON shows it."""
     runs = [run_document(run) for run in page.runs]
     return {"runs": runs, "total": page.total, "limit": page.limit, "next_cursor": page.next_cursor}
 
@@ -72,7 +73,7 @@ def json_with_log(document: dict[str, Any], pieces: Iterator[bytes]) -> Iterator
 
 
 def batch_item(answer: Receipt | BackuplogError) -> dict[str, Any]:
-    """Give what became of one result of a batch."""
+    """Return what became of one result of a batch."""
     if isinstance(answer, Receipt):
         return {
             "status": "ok",
@@ -93,7 +94,7 @@ def problem_response(error: BackuplogError, **members: object) -> Response:
         headers["Accept-Encoding"] = "gzip, zstd"
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    if isinstance(error, StoreUnavailable):
+    if isinstance(error, StoreUnavailable | LogReplaced):
         headers["Retry-After"] = str(_RETRY_SECONDS)
     return json_response({**problem_of(error), **members}, status=error.http_status, headers=headers)
 
@@ -109,7 +110,7 @@ def problem_of(error: BackuplogError) -> dict[str, Any]:
 
 
 def phrase(status: int) -> str:
-    """Give a status in the words of RFC 9110, which CPython has from 3.13 on."""
+    """Return a status in the words of RFC 9110, which CPython has from 3.13 on."""
     renamed = {413: "Content Too Large", 416: "Range Not Satisfiable"}
     return renamed.get(status) or HTTPStatus(status).phrase
 

@@ -11,7 +11,14 @@ from urllib.parse import parse_qsl
 
 import attrs
 
-from .errors import FieldError, InvalidQuery, InvalidTaskResult, PayloadTooLarge, Unauthenticated, UnsupportedMedia
+from backuplog.errors import (
+    FieldError,
+    InvalidQuery,
+    InvalidTaskResult,
+    PayloadTooLarge,
+    Unauthenticated,
+    UnsupportedMedia,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -41,12 +48,13 @@ def _lower(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, 
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """The parts of a request.
+    """The parts of an HTTP request.
 
     Attributes:
-        headers: Names in any case and values: a mapping or pairs, as every framework has them.
-        query: What stands behind the ``?``, as it was sent.
-        body: The bytes, a binary file such as ``wsgi.input``, or pieces. It is read no further than the guard allows.
+        headers: Names, in any case, and values: a mapping or pairs, as your framework provides them.
+        query: What follows the ``?`` in the URL, as it was sent.
+        body: The bytes, a binary file such as ``wsgi.input``, or an iterable of pieces. No more is read than the guard
+            allows.
     """
 
     headers: Mapping[str, str] = attrs.field(default=MappingProxyType({}), converter=_lower, repr=False)
@@ -55,7 +63,7 @@ class Request:
 
 
 def bearer_token(request: Request) -> str:
-    """Give the token that a request carries.
+    """Return the token that a request carries.
 
     Raises:
         Unauthenticated: It carries none.
@@ -67,12 +75,12 @@ def bearer_token(request: Request) -> str:
 
 
 def entity_tags(header: str) -> set[str]:
-    """Give the entity tags of ``If-None-Match``, which compares them weakly."""
+    """Return the entity tags of ``If-None-Match``, which compares them weakly."""
     return {tag.strip().removeprefix("W/") for tag in header.split(",")}
 
 
 def media_type(request: Request, accepted: frozenset[str]) -> str:
-    """Give the media type of a body, ``application/json`` where none is said, and refuse others.
+    """Return the media type of a body, ``application/json`` where none is said, and refuse others.
 
     Raises:
         UnsupportedMedia: It is none of the accepted ones, or not in UTF-8.
@@ -157,15 +165,15 @@ def read_body(request: Request, *, max_bytes: int) -> bytes:
 async def collect_body(
     headers: Mapping[str, str] | Iterable[tuple[str, str]], pieces: AsyncIterable[bytes], *, max_bytes: int
 ) -> bytes:
-    """Read a body in an async server, no further than just over a limit, which the endpoint then refuses.
+    """Read a body in an async server. Reading stops just over the limit, and the endpoint then refuses the body.
 
     Args:
-        headers: The request's headers. A ``Content-Length`` over the limit leaves the body unread.
-        pieces: What the framework gives: ``request.stream()``.
+        headers: The request's headers. If ``Content-Length`` is over the limit, the body is not read.
+        pieces: The pieces of the body, such as Starlette's ``request.stream()``.
         max_bytes: The limit, in bytes.
 
     Returns:
-        The body, or as much of it as is over the limit.
+        The body, or as much of it as was read.
     """
     length = _lower(headers).get("content-length", "")
     whole = BytesIO()

@@ -10,18 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import backuplog
-from backuplog import (
-    RunConflict,
-    RunNotFound,
-    RunQuery,
-    StoredRun,
-)
+from backuplog import LogExpired, LogState, RunConflict, RunNotFound, RunQuery
+from backuplog.backend import Change, StoredRun, decode
 
-from .common import NOON, UNCHECKED, arrive_at, walk
+from .changes import Append, Expire
+from .common import NOON, UNCHECKED, submission_of, walk
 from .contract import Contract
 
 
-class MachineContract(Contract):
+class StatefulContract(Contract):
     """Everything together, against a plain model."""
 
     def test_it_behaves_as_a_plain_model(self) -> None:
@@ -64,13 +61,26 @@ class MachineContract(Contract):
                     end_time=ended,
                     error_message=error,
                 )
-                arriving = arrive_at(self.tenants[tenant], self.agents[agent], sent, self.clock)
-                stored, old_log = self.model.get((tenant, task), (None, b""))
-                decision = backuplog.decide(stored, arriving)
+                arriving = submission_of(self.tenants[tenant], self.agents[agent], sent, self.clock)
+                self.make(tenant, arriving)
+
+            @rule(
+                tenant=st.integers(0, 1),
+                task=st.integers(1, 4).map(lambda number: UUID(int=number)),
+                data=st.sampled_from([b"a line", b"a piece " * 100_000, None]),
+            )
+            def append_or_expire(self, tenant: int, task: UUID, data: bytes | None) -> None:
+                self.make(tenant, Expire(task) if data is None else Append(task, data))
+
+            def make(self, tenant: int, change: Change[Any]) -> None:
+                """Make a change here and there."""
+                stored, log = self.model.get((tenant, change.run_id), (None, b""))
+                decision = change.decide(stored)
                 if decision.write is not None:
-                    replaced = stored is None or decision.write.log_version != stored.log_version
-                    self.model[tenant, task] = decision.write, (log or b"") if replaced else old_log
-                answer = self.tenants[tenant].submit([arriving])[0]
+                    version = decision.write.log_version
+                    added = [decode(chunk, change.run_id, version) for chunk in decision.chunks]
+                    self.model[tenant, change.run_id] = decision.write, b"".join([log[: decision.drop], *added])
+                answer = self.tenants[tenant].backend.submit([change])[0]
                 if isinstance(decision.answer, RunConflict):
                     assert isinstance(answer, RunConflict)
                 else:
@@ -84,8 +94,12 @@ class MachineContract(Contract):
                     assert {run.id for run in runs.runs} == set(expected)
                     assert runs.total == len(expected)
                     for task, (stored, log) in expected.items():
-                        assert view.find_run(task) == stored
-                        assert backuplog.read_log(view, task) == log
+                        assert view.backend.find_run(task) == stored
+                        if stored.run.log_state is LogState.EXPIRED:
+                            with pytest.raises(LogExpired):
+                                backuplog.read_log(view, task)
+                        else:
+                            assert backuplog.read_log(view, task) == log
 
             @rule(
                 tenant=st.integers(0, 1),
@@ -114,7 +128,7 @@ class MachineContract(Contract):
                 if kept is None:
                     with pytest.raises(RunNotFound):
                         backuplog.read_log(self.tenants[tenant], UUID(int=task))
-                else:
+                elif kept[0].run.log_state is not LogState.EXPIRED:
                     log = backuplog.read_log(self.tenants[tenant], UUID(int=task), start=start, stop=stop)
                     assert log == kept[1][start:stop]
 

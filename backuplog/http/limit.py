@@ -3,7 +3,9 @@
 import time
 from uuid import UUID
 
-from .errors import RateLimited
+from backuplog.errors import RateLimited
+
+__all__ = ["RateLimiter"]
 
 try:
     from limits import parse
@@ -11,22 +13,24 @@ try:
     from limits.strategies import MovingWindowRateLimiter
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
-        f"backuplog.limit needs {missing.name}: pip install 'backuplog[limits]'", name=missing.name
+        f"backuplog.http.limit needs {missing.name}: pip install 'backuplog[limits]'", name=missing.name
     ) from missing
 
 
 class RateLimiter:
-    """Lets each agent do so much in any window of time. One agent's requests never count for another."""
+    """Limits how many requests each agent may send in any window of time. Each agent is counted separately."""
 
     def __init__(self, rate: str = "120/minute", *, storage: str = "memory://") -> None:
-        """Take the rate and where requests are counted.
+        """Make a limiter.
 
         Args:
-            rate: ``120/minute``, ``5/second``, ``1000 per 12 hours``: as the library ``limits`` reads it.
-            storage: ``memory://`` counts in this process; ``redis://...`` and others of ``limits`` for all processes.
+            rate: The limit, in the notation of the library ``limits``: ``120/minute``, ``5/second``, ``1000 per 12
+                hours``.
+            storage: Where to count requests: ``memory://`` counts those of this process; ``redis://...`` and other
+                storages of ``limits`` count those of all processes.
 
         Raises:
-            ValueError: The rate cannot be read.
+            ValueError: The rate cannot be parsed.
         """
         self._rate = parse(rate)
         self._strategy = MovingWindowRateLimiter(storage_from_string(storage))
@@ -34,8 +38,12 @@ class RateLimiter:
     def check(self, tenant_id: UUID, agent_id: UUID) -> None:
         """Count a request of an agent.
 
+        Args:
+            tenant_id: The agent's tenant.
+            agent_id: The agent's id.
+
         Raises:
-            RateLimited: It is one too many; it says when the next one may come.
+            RateLimited: The agent has sent too many; the error says when to try again.
         """
         key = str(tenant_id), str(agent_id)
         if not self._strategy.hit(self._rate, *key):

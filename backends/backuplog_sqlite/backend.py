@@ -1,0 +1,426 @@
+"""The backend: what backuplog's contract asks for, as SQL beside the function that runs it."""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import NoneType
+from typing import Any, Final, Literal, Self
+from uuid import UUID
+
+from backuplog.backend import (
+    AGENT_COLUMNS,
+    CHUNK_COLUMNS,
+    DEFAULT_TENANT,
+    NULLABLE_COLUMNS,
+    RUN_COLUMNS,
+    STORED_RUN_COLUMNS,
+    TOKEN_COLUMNS,
+    Agent,
+    AgentNotFound,
+    AgentToken,
+    AnswerT,
+    BackupRun,
+    Change,
+    Chunk,
+    Decision,
+    Row,
+    RunQuery,
+    StoredRun,
+    StoreError,
+    Term,
+    damaged_row,
+    query_terms,
+    read_agent,
+    read_chunk,
+    read_run,
+    read_stored_run,
+    read_token,
+    stored_run_row,
+)
+
+from .connection import MEMORY, CallersConnection, OwnConnections
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_ID_BYTES: Final = 16
+
+_RUN: Final = ", ".join(RUN_COLUMNS)
+_STORED_RUN: Final = ", ".join(STORED_RUN_COLUMNS)
+_CHUNK: Final = ", ".join(CHUNK_COLUMNS)
+_AGENT: Final = ", ".join(AGENT_COLUMNS)
+_TOKEN: Final = ", ".join(TOKEN_COLUMNS)
+
+
+def open_backend(
+    url: str,
+    *,
+    tenant_id: UUID = DEFAULT_TENANT,
+    migrate: bool = True,
+    synchronous: Literal["full", "normal"] = "full",
+    busy_timeout: float = 30.0,
+) -> "SqliteBackend":
+    """Open a SQLite database; ``backuplog.open_store`` calls it for ``sqlite://`` URLs.
+
+    Args:
+        url: ``sqlite://`` for a private database in memory, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
+            The path is taken as it is written.
+        tenant_id: The tenant whose data to see.
+        migrate: Whether to bring the schema up to date.
+        synchronous: With ``full``, what was acknowledged survives a power failure. With ``normal``, it survives a crash
+            of the process, and small results are stored three times as fast.
+        busy_timeout: Seconds to wait for other writers.
+
+    Returns:
+        The backend.
+
+    Raises:
+        SchemaOutdated: As for ``backuplog.open_store``.
+        StoreError: The database cannot be opened, or another application's tables have our names.
+    """
+    if synchronous not in ("full", "normal"):
+        raise StoreError("synchronous must be 'full' or 'normal'")
+    path = url.removeprefix("sqlite://")
+    if path in ("", "/", f"/{MEMORY}"):
+        path = f"/{MEMORY}"
+    elif not path.startswith("/"):
+        raise StoreError(f"write sqlite:///{path} with three slashes for a relative path, four for an absolute one")
+    connections = OwnConnections(path[1:], migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
+    return SqliteBackend(connections, tenant_id=tenant_id, is_owner=True)
+
+
+class SqliteBackend:
+    """One tenant's view of a SQLite database. It keeps the promises of ``backuplog.backend.Backend``.
+
+    ``bound_to`` takes a ``sqlite3.Connection`` to the same database file. If no transaction is open when the view first
+    writes, it executes ``BEGIN IMMEDIATE``. A connection that leaves transactions to the caller
+    (``isolation_level=None`` or ``autocommit=True``) must be in one already: execute ``BEGIN IMMEDIATE`` first.
+    """
+
+    def __init__(self, connections: OwnConnections | CallersConnection, *, tenant_id: UUID, is_owner: bool) -> None:
+        """Make a view.
+
+        Args:
+            connections: The connections to use.
+            tenant_id: The tenant whose data to see.
+            is_owner: Whether ``close`` closes the connections.
+        """
+        self._connections = connections
+        self._tenant_id = tenant_id
+        self._tenant = tenant_id.bytes
+        self._is_owner = is_owner
+
+    def __repr__(self) -> str:
+        """Show the database and the tenant."""
+        return f"<SqliteBackend {self._connections!r} tenant {self._tenant_id}>"
+
+    @property
+    def tenant_id(self) -> UUID:
+        """Whose view this is."""
+        return self._tenant_id
+
+    def for_tenant(self, tenant_id: UUID) -> Self:
+        """Return another tenant's view of the same database."""
+        return type(self)(self._connections, tenant_id=tenant_id, is_owner=False)
+
+    def bound_to(self, connection: Any) -> Self:
+        """Return a view inside the open transaction of a ``sqlite3.Connection``."""
+        return type(self)(CallersConnection(connection), tenant_id=self._tenant_id, is_owner=False)
+
+    def close(self) -> None:
+        """Close the database, unless this is a view."""
+        if self._is_owner:
+            self._connections.close()
+
+    _PUT_AGENT: Final = f"""
+        INSERT INTO backup_agents (tenant_id, {_AGENT}) VALUES (?, ?, ?, ?)
+        ON CONFLICT (tenant_id, id) DO UPDATE SET hostname = coalesce(excluded.hostname, hostname)
+    """
+
+    def put_agent(self, agent: Agent) -> Agent:
+        """Store an agent."""
+        row = (self._tenant, _bytes_of(agent.id), agent.hostname, _microseconds(agent.registered_at))
+        with self._connections.writing() as cursor:
+            cursor.execute(self._PUT_AGENT, row)
+            return self._agents(cursor, [agent.id])[0]
+
+    def list_agents(self, ids: Collection[UUID] | None = None) -> Sequence[Agent]:
+        """List agents, all or some."""
+        with self._connections.reading() as cursor:
+            return self._agents(cursor, ids)
+
+    _LIST_AGENTS: Final = f"SELECT {_AGENT} FROM backup_agents WHERE tenant_id = ?"
+    _FIND_AGENT: Final = f"SELECT {_AGENT} FROM backup_agents WHERE tenant_id = ? AND id = ?"
+
+    def _agents(self, cursor: sqlite3.Cursor, ids: Collection[UUID] | None) -> list[Agent]:
+        if ids is None:
+            rows = cursor.execute(self._LIST_AGENTS, (self._tenant,)).fetchall()
+        else:
+            rows = [
+                row
+                for key in ids
+                for row in cursor.execute(self._FIND_AGENT, (self._tenant, _bytes_of(key))).fetchall()
+            ]
+        return [read_agent(self._tenant_id, _checked("agent", row), _id_of, _moment_of) for row in rows]
+
+    _HAS_AGENT: Final = "SELECT 1 FROM backup_agents WHERE tenant_id = ? AND id = ?"
+
+    def submit(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+        """Make changes, in one transaction."""
+        answers: list[AnswerT | AgentNotFound] = []
+        created: dict[UUID, Decision[AnswerT]] = {}
+        with self._connections.writing() as cursor:
+            required = {change.requires_agent for change in changes}
+            unknown = {
+                agent_id
+                for agent_id in required
+                if agent_id and cursor.execute(self._HAS_AGENT, (self._tenant, _bytes_of(agent_id))).fetchone() is None
+            }
+            for change in changes:
+                if change.requires_agent in unknown:
+                    answers.append(AgentNotFound())
+                    continue
+                run_id = change.run_id
+                if run_id in created:
+                    self._insert(cursor, created)
+                    created = {}
+                stored = self._stored_run(cursor, run_id)
+                decision = change.decide(stored)
+                answers.append(decision.answer)
+                if decision.write is None:
+                    continue
+                if stored is None:
+                    created[run_id] = decision
+                else:
+                    self._update(cursor, decision.write, decision)
+            self._insert(cursor, created)
+        return answers
+
+    _INSERT_RUN: Final = (
+        f"INSERT INTO backup_runs (tenant_id, {_STORED_RUN}) VALUES (?{', ?' * len(STORED_RUN_COLUMNS)})"
+    )
+
+    def _insert(self, cursor: sqlite3.Cursor, created: Mapping[UUID, Decision[Any]]) -> None:
+        """Insert the runs that were not there with their logs, all at once: 1.6 times as fast as one by one."""
+        written = [(decision.write, decision.chunks) for decision in created.values() if decision.write]
+        cursor.executemany(
+            self._INSERT_RUN,
+            [(self._tenant, *stored_run_row(stored, _bytes_of, _microseconds)) for stored, _ in written],
+        )
+        self._insert_chunks(cursor, written)
+
+    _UPDATE_RUN: Final = (
+        f"UPDATE backup_runs SET {_STORED_RUN.replace(',', ' = ?,')} = ? WHERE tenant_id = ? AND id = ?"
+    )
+    _DROP_CHUNKS: Final = "DELETE FROM backup_run_logs WHERE tenant_id = ? AND run_id = ? AND byte_offset >= ?"
+
+    def _update(self, cursor: sqlite3.Cursor, write: StoredRun, decision: Decision[Any]) -> None:
+        key = self._tenant, _bytes_of(write.run.id)
+        cursor.execute(self._UPDATE_RUN, (*stored_run_row(write, _bytes_of, _microseconds), *key))
+        if decision.drop is not None:
+            cursor.execute(self._DROP_CHUNKS, (*key, decision.drop))
+        self._insert_chunks(cursor, [(write, decision.chunks)])
+
+    _INSERT_CHUNK: Final = f"""
+        INSERT INTO backup_run_logs (tenant_id, run_id, log_version, {_CHUNK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    """
+
+    def _insert_chunks(self, cursor: sqlite3.Cursor, written: Iterable[tuple[StoredRun, Iterable[Chunk]]]) -> None:
+        cursor.executemany(  # takes one chunk at a time, so that a long log is never held encoded
+            self._INSERT_CHUNK,
+            (
+                (self._tenant, run_id, version, chunk.offset, chunk.size, chunk.codec, chunk.checksum, chunk.data)
+                for stored, chunks in written
+                for run_id, version in [(_bytes_of(stored.run.id), stored.log_version)]
+                for chunk in chunks
+            ),
+        )
+
+    def find_run(self, run_id: UUID) -> StoredRun | None:
+        """Find a run with all that stands beside it."""
+        with self._connections.reading() as cursor:
+            return self._stored_run(cursor, run_id)
+
+    _FIND_RUN: Final = f"SELECT {_STORED_RUN} FROM backup_runs WHERE tenant_id = ? AND id = ?"
+
+    def _stored_run(self, cursor: sqlite3.Cursor, run_id: UUID) -> StoredRun | None:
+        row = cursor.execute(self._FIND_RUN, (self._tenant, _bytes_of(run_id))).fetchone()
+        if row is None:
+            return None
+        return read_stored_run(self._tenant_id, _checked("stored run", row), _id_of, _moment_of)
+
+    _FIND_CHUNK: Final = f"""
+        SELECT {_CHUNK} FROM backup_run_logs
+        WHERE tenant_id = ? AND run_id = ? AND log_version = ? AND byte_offset <= ?
+        ORDER BY byte_offset DESC LIMIT 1
+    """
+
+    def find_chunk(self, run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+        """Find the chunk that holds the byte at an offset."""
+        key = self._tenant, _bytes_of(run_id), log_version, offset
+        with self._connections.reading() as cursor:
+            row = cursor.execute(self._FIND_CHUNK, key).fetchone()
+        return None if row is None else read_chunk(_checked("chunk", row))
+
+    _LIST_RUNS: Final = f"SELECT {_RUN} FROM backup_runs WHERE "
+    _NEWEST_FIRST: Final = " ORDER BY start_time DESC, id DESC LIMIT ?"
+
+    def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
+        """List the runs that meet every filter, newest first."""
+        where, parameters = _where(query_terms(self._tenant_id, query, after))
+        with self._connections.reading() as cursor:
+            rows = cursor.execute(f"{self._LIST_RUNS}{where}{self._NEWEST_FIRST}", (*parameters, limit)).fetchall()
+        return self._runs(rows)
+
+    def _runs(self, rows: Iterable[Row]) -> list[BackupRun]:
+        return [read_run(self._tenant_id, _checked("run", row), _id_of, _moment_of) for row in rows]
+
+    _COUNT_RUNS: Final = "SELECT count(*) FROM backup_runs WHERE "
+
+    def count_runs(self, query: RunQuery) -> int:
+        """Count the runs that meet every filter."""
+        where, parameters = _where(query_terms(self._tenant_id, query))
+        with self._connections.reading() as cursor:
+            return int(cursor.execute(f"{self._COUNT_RUNS}{where}", parameters).fetchone()[0])
+
+    # A step from policy to policy, and in each the newest success: two look-ups in the index of successes for each,
+    # which SQLite would not choose by itself.
+    _LIST_LAST_SUCCESSES: Final = f"""
+        WITH RECURSIVE policies (policy_id) AS (
+            SELECT min(policy_id) FROM backup_runs INDEXED BY backup_runs_success
+            WHERE tenant_id = :tenant AND status = 'success'
+            UNION ALL
+            SELECT (
+                SELECT min(policy_id) FROM backup_runs INDEXED BY backup_runs_success
+                WHERE tenant_id = :tenant AND status = 'success' AND policy_id > policies.policy_id
+            ) FROM policies WHERE policy_id IS NOT NULL
+        )
+        SELECT {_RUN} FROM backup_runs WHERE tenant_id = :tenant AND id IN (
+            SELECT (
+                SELECT id FROM backup_runs INDEXED BY backup_runs_success
+                WHERE tenant_id = :tenant AND status = 'success' AND policy_id = policies.policy_id
+                ORDER BY start_time DESC, id DESC LIMIT 1
+            ) FROM policies
+        )
+    """
+
+    def list_last_successes(self) -> Sequence[BackupRun]:
+        """List each policy's newest success."""
+        with self._connections.reading() as cursor:
+            rows = cursor.execute(self._LIST_LAST_SUCCESSES, {"tenant": self._tenant}).fetchall()
+        return self._runs(rows)
+
+    _ADD_TOKEN: Final = f"INSERT INTO backup_agent_tokens (tenant_id, {_TOKEN}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+    def add_token(self, token: AgentToken) -> None:
+        """Store a token."""
+        times = (token.created_at, token.expires_at, token.last_used_at)
+        row = (self._tenant, token.prefix, _bytes_of(token.agent_id), token.digest)
+        with self._connections.writing() as cursor:
+            cursor.execute(self._ADD_TOKEN, (*row, *(moment and _microseconds(moment) for moment in times)))
+
+    _LIST_TOKENS: Final = f"SELECT {_TOKEN} FROM backup_agent_tokens WHERE tenant_id = ?"
+    _OLDEST_FIRST: Final = " ORDER BY created_at, prefix"
+
+    def list_tokens(self, *, prefix: str | None = None, agent_id: UUID | None = None) -> Sequence[AgentToken]:
+        """List tokens, oldest first."""
+        statement, values = self._LIST_TOKENS, list[bytes | str]([self._tenant])
+        agent = None if agent_id is None else _bytes_of(agent_id)
+        for condition, value in ((" AND prefix = ?", prefix), (" AND agent_id = ?", agent)):
+            if value is not None:
+                statement += condition
+                values.append(value)
+        with self._connections.reading() as cursor:
+            rows = cursor.execute(statement + self._OLDEST_FIRST, values).fetchall()
+        return [read_token(self._tenant_id, _checked("token", row), _id_of, _moment_of) for row in rows]
+
+    _TOUCH_TOKEN: Final = "UPDATE backup_agent_tokens SET last_used_at = ? WHERE tenant_id = ? AND prefix = ?"
+
+    def touch_token(self, prefix: str, used_at: datetime) -> None:
+        """Set when a token was last used."""
+        with self._connections.writing() as cursor:
+            cursor.execute(self._TOUCH_TOKEN, (_microseconds(used_at), self._tenant, prefix))
+
+    _REMOVE_TOKEN: Final = "DELETE FROM backup_agent_tokens WHERE tenant_id = ? AND prefix = ?"
+
+    def remove_token(self, prefix: str) -> bool:
+        """Remove a token."""
+        with self._connections.writing() as cursor:
+            return cursor.execute(self._REMOVE_TOKEN, (self._tenant, prefix)).rowcount == 1
+
+
+def _where(terms: Sequence[Term]) -> tuple[str, list[bytes | str | int]]:
+    """Turn terms into SQL.
+
+    A ``+`` keeps SQLite from choosing an index by that column: where an agent or a policy is given, its own index
+    is the best (0.15 ms against 15.6). The indexes of successes and of others serve statements that repeat their
+    conditions.
+    """
+    columns = {term.column for term in terms}
+    conditions: list[str] = []
+    parameters: list[bytes | str | int] = []
+    for column, operator, value in terms:
+        values: list[Any] = list(value) if operator == "in" or "," in column else [value]
+        parameters += map(_bound, values)
+        if column == "policy_id" and "agent_id" in columns:
+            conditions.append("+policy_id = ?")
+        elif column != "status":
+            conditions.append(f"({column}) {operator} (?, ?)" if len(values) > 1 else f"{column} {operator} ?")
+        elif value == "success" and "policy_id" in columns and "agent_id" not in columns:
+            conditions.append("status = ? AND status = 'success'")
+        elif operator == "=" and value != "success" and columns.isdisjoint(("agent_id", "policy_id")):
+            conditions.append("status = ? AND status <> 'success'")
+        else:
+            conditions.append(f"+status IN (?{', ?' * (len(values) - 1)})")
+    return " AND ".join(conditions), parameters
+
+
+def _bound(value: UUID | datetime | str) -> bytes | str | int:
+    if isinstance(value, UUID):
+        return _bytes_of(value)
+    return _microseconds(value) if isinstance(value, datetime) else value
+
+
+_RAW: Final = {UUID: bytes, datetime: int, bool: int}
+_SHAPES: Final = {
+    "run": RUN_COLUMNS,
+    "stored run": STORED_RUN_COLUMNS,
+    "chunk": CHUNK_COLUMNS,
+    "agent": AGENT_COLUMNS,
+    "token": TOKEN_COLUMNS,
+}
+
+
+def _checked(shape: str, row: Row) -> Row:
+    """Return a row whose values are of the types of its columns, which SQLite does not see to."""
+    column = _odd_column(shape, tuple(map(type, row)))
+    if column is not None:
+        raise damaged_row(shape, row[0], f"its {column} is of another type")
+    return row
+
+
+@lru_cache(maxsize=1024)  # Rows repeat: a look-up takes 0.7 us where comparing takes 5.
+def _odd_column(shape: str, types: tuple[type, ...]) -> str | None:
+    for (column, kind), found in zip(_SHAPES[shape].items(), types, strict=True):
+        if found is not _RAW.get(kind, kind) and not (found is NoneType and column in NULLABLE_COLUMNS):
+            return column
+    return None
+
+
+@lru_cache(maxsize=1024)  # A page is of few agents and policies: making each UUID once saves a fifth of its time.
+def _id_of(value: bytes) -> UUID:
+    if len(value) != _ID_BYTES:
+        raise ValueError("an id does not have 16 bytes")
+    return UUID(int=int.from_bytes(value))  # half the time of UUID(bytes=...)
+
+
+def _bytes_of(key: UUID) -> bytes:
+    return key.int.to_bytes(16)  # half the time of its property
+
+
+def _moment_of(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(0, 0, microseconds)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,242 @@
+"""The contract between backuplog and a database, and every name that the author of a backend needs.
+
+A backend supplies the primitives below and nothing more: what a change does to a stored run, how a log is split and
+what a query means are decided above it, by pure functions. ``backuplog.testing.StoreContract`` holds a backend to
+every sentence of this file.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+from .chunk import CHUNK_BYTES, Chunk, Frame, Log, compress, decode, place, split
+from .delivery import Answer, AnswerT, Change, Decision, StoredRun, Submission, prepare_submission
+from .errors import AgentNotFound, RunConflict, SchemaOutdated, StoreError, StoreUnavailable
+from .model import DEFAULT_TENANT, Agent, AgentToken, BackupRun, LogState, Receipt, RunQuery, RunStats
+from .row import (
+    AGENT_COLUMNS,
+    CHUNK_COLUMNS,
+    NULLABLE_COLUMNS,
+    RUN_COLUMNS,
+    STORED_RUN_COLUMNS,
+    TABLES,
+    TOKEN_COLUMNS,
+    Row,
+    Term,
+    damaged_row,
+    query_terms,
+    read_agent,
+    read_chunk,
+    read_run,
+    read_stored_run,
+    read_token,
+    stored_run_row,
+)
+
+__all__ = [
+    "AGENT_COLUMNS",
+    "CHUNK_BYTES",
+    "CHUNK_COLUMNS",
+    "DEFAULT_TENANT",
+    "NULLABLE_COLUMNS",
+    "RUN_COLUMNS",
+    "STORED_RUN_COLUMNS",
+    "TABLES",
+    "TOKEN_COLUMNS",
+    "Agent",
+    "AgentNotFound",
+    "AgentToken",
+    "Answer",
+    "AnswerT",
+    "Backend",
+    "BackupRun",
+    "Change",
+    "Chunk",
+    "Decision",
+    "Frame",
+    "Log",
+    "LogState",
+    "Receipt",
+    "Row",
+    "RunConflict",
+    "RunQuery",
+    "RunStats",
+    "SchemaOutdated",
+    "StoreError",
+    "StoreUnavailable",
+    "StoredRun",
+    "Submission",
+    "Term",
+    "compress",
+    "damaged_row",
+    "decode",
+    "place",
+    "prepare_submission",
+    "query_terms",
+    "read_agent",
+    "read_chunk",
+    "read_run",
+    "read_stored_run",
+    "read_token",
+    "split",
+    "stored_run_row",
+]
+
+
+class Backend(Protocol):
+    """One tenant's view of a database of runs and logs.
+
+    Many threads may use it at once. Every method acts for ``tenant_id`` only: it sees, changes and reveals nothing of
+    another tenant. A write is durable when its method returns, except in a view that ``bound_to`` returned.
+
+    Every failure of the database is raised as a ``StoreError`` that says what to do and contains no secret, with the
+    driver's error as its cause. A failure that may pass by itself (busy, connection lost) is a ``StoreUnavailable``,
+    and the caller retries it. After a failure, nothing of the failed call is stored.
+    """
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant whose view this is."""
+        ...
+
+    def for_tenant(self, tenant_id: UUID) -> Self:
+        """Return another tenant's view of the same database, which shares every connection and need not be closed.
+
+        Args:
+            tenant_id: The other tenant.
+        """
+        ...
+
+    def bound_to(self, connection: Any) -> Self:
+        """Return a view that works inside the open transaction of the caller's own connection and never commits.
+
+        A method that fails undoes its own changes and leaves the rest of the transaction as it was. The view need not
+        be closed.
+
+        Args:
+            connection: A connection of the database's driver.
+
+        Raises:
+            StoreError: The database cannot take part in that connection's transactions.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close every connection. Closing again, or closing a view, does nothing."""
+        ...
+
+    def put_agent(self, agent: Agent) -> Agent:
+        """Store an agent of this tenant and return what is stored.
+
+        An agent that is already stored keeps its ``registered_at``, and keeps its ``hostname`` if the new one is None.
+
+        Args:
+            agent: The agent.
+        """
+        ...
+
+    def list_agents(self, ids: Collection[UUID] | None = None) -> Sequence[Agent]:
+        """List agents, in any order.
+
+        Args:
+            ids: List only agents with these ids, and skip ids that are not stored. None lists all.
+        """
+        ...
+
+    def submit(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+        """Make changes in order, in one transaction: either all that are answered are stored, or none.
+
+        If a change requires an agent that is not stored, its answer is ``AgentNotFound``. Otherwise find what is stored
+        under its ``run_id``, call ``decide``, write what the decision says, and answer what it answers. Two
+        simultaneous calls with the same ``run_id`` must see each other: whatever lock that takes, they must not decide
+        from the same stored state. Changes in one call may share a ``run_id`` too.
+
+        If a decision writes nothing, ignore its ``chunks`` and ``drop``. Read ``chunks`` only once, one chunk at a
+        time, so that a whole log is never in memory.
+
+        Args:
+            changes: The changes.
+
+        Returns:
+            One answer for each change, in order.
+        """
+        ...
+
+    def find_run(self, run_id: UUID) -> StoredRun | None:
+        """Find a run with everything stored beside it, exactly as it was last written.
+
+        Args:
+            run_id: The run's id.
+        """
+        ...
+
+    def find_chunk(self, run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+        """Find the chunk with the greatest offset up to ``offset``, in one version of a run's log.
+
+        Args:
+            run_id: The run's id.
+            log_version: The version of the log.
+            offset: The position of a byte in the log.
+        """
+        ...
+
+    def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
+        """List the runs that match every filter, by ``start_time`` then ``id``, both descending.
+
+        Args:
+            query: The filters. Ignore its ``cursor``, ``limit`` and ``with_total``.
+            after: List only runs that come after this start time and id in that order; ids compare as 16 bytes.
+            limit: The most runs to list.
+        """
+        ...
+
+    def count_runs(self, query: RunQuery) -> int:
+        """Count the runs that match every filter.
+
+        Args:
+            query: The filters. Ignore its ``cursor``, ``limit`` and ``with_total``.
+        """
+        ...
+
+    def list_last_successes(self) -> Sequence[BackupRun]:
+        """List the newest run with status ``success`` of each policy that has one, in any order.
+
+        The newest run is the one that ``list_runs`` would list first. The cost must grow with the number of policies
+        that ever succeeded, not of runs.
+        """
+        ...
+
+    def add_token(self, token: AgentToken) -> None:
+        """Store a token, whose prefix is not stored yet.
+
+        Args:
+            token: The token.
+        """
+        ...
+
+    def list_tokens(self, *, prefix: str | None = None, agent_id: UUID | None = None) -> Sequence[AgentToken]:
+        """List the tokens that match every filter, oldest first, then by prefix.
+
+        Args:
+            prefix: Only the token with this prefix.
+            agent_id: Only tokens of this agent.
+        """
+        ...
+
+    def touch_token(self, prefix: str, used_at: datetime) -> None:
+        """Record when a token was last used. If it is no longer stored, do nothing.
+
+        Args:
+            prefix: The token's prefix.
+            used_at: When the token was used.
+        """
+        ...
+
+    def remove_token(self, prefix: str) -> bool:
+        """Remove a token, and return whether it was stored.
+
+        Args:
+            prefix: The token's prefix.
+        """
+        ...

@@ -1,0 +1,100 @@
+"""Who is let in over HTTP, and how much of it; and who is told of those that are not."""
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Final, Protocol
+from uuid import UUID
+
+import attrs
+
+from backuplog.chunk import MAX_LOG_BYTES
+from backuplog.errors import BackuplogError, Forbidden, InvalidAgent
+from backuplog.normalise import argument, as_uuid
+from backuplog.observe import IngestEvent, notify
+from backuplog.store import Store
+from backuplog.token import verify_agent_token
+
+from .request import Request, bearer_token
+
+MAX_BODY_BYTES: Final = 67_108_864
+"""The longest body that is accepted by default, in bytes: 64 MiB."""
+
+
+class Limiter(Protocol):
+    """Decides whether an agent sends too many requests: ``backuplog.http.limit.RateLimiter``, or one of your own."""
+
+    def check(self, tenant_id: UUID, agent_id: UUID) -> None:
+        """Count a request of an agent.
+
+        Args:
+            tenant_id: The agent's tenant.
+            agent_id: The agent's id.
+
+        Raises:
+            RateLimited: The agent has sent too many.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Guard:
+    """Whom to let in, and how much they may send.
+
+    Attributes:
+        tokens: Whether a request must carry ``Authorization: Bearer`` with a token that ``issue_agent_token`` issued to
+            the agent in its path. Set this to False if you authenticate requests yourself.
+        limiter: Limits how many requests an agent may send; None for no limit.
+        max_body_bytes: The longest body to accept, in bytes, before and after decompression.
+        max_log_bytes: As in ``ingest_task_result``.
+    """
+
+    tokens: bool = True
+    limiter: Limiter | None = None
+    max_body_bytes: int = MAX_BODY_BYTES
+    max_log_bytes: int = MAX_LOG_BYTES
+
+
+def admit(store: Store, agent_id: str, request: Request, guard: Guard) -> UUID:
+    """Check who asks, then for whom, then how often, and return the agent in the path.
+
+    Raises:
+        Unauthenticated: No valid token came.
+        InvalidAgent: The agent in the path is not a UUID.
+        Forbidden: The token speaks for another agent.
+        RateLimited: The agent asks too often.
+    """
+    speaks_for = verify_agent_token(store, bearer_token(request)).agent_id if guard.tokens else None
+    agent = argument("agent_id", as_uuid, agent_id, InvalidAgent)
+    if speaks_for not in (None, agent):
+        raise Forbidden
+    if guard.limiter is not None:
+        guard.limiter.check(store.tenant_id, agent)
+    return agent
+
+
+def admit_to_all(store: Store, request: Request, guard: Guard) -> None:
+    """Let nobody see the runs of all agents by a token, which speaks for one.
+
+    Raises:
+        Unauthenticated: No valid token came.
+        Forbidden: One did.
+    """
+    if guard.tokens:
+        verify_agent_token(store, bearer_token(request))
+        raise Forbidden("a token speaks for one agent: who lists the runs of all needs another credential")
+
+
+@contextmanager
+def report_refusal(store: Store, agent_id: str) -> Generator[None]:
+    """Tell the observers of a result that is refused before it could be handed in."""
+    begun = time.perf_counter()
+    try:
+        yield
+    except BackuplogError as error:
+        agent: UUID | None = None
+        with suppress(ValueError):
+            agent = as_uuid(agent_id)
+        seconds = time.perf_counter() - begun
+        notify(store.observers, IngestEvent(tenant_id=store.tenant_id, agent_id=agent, error=error, seconds=seconds))
+        raise

@@ -1,0 +1,234 @@
+"""Changes of every kind: a backend makes those that it has never heard of."""
+
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import attrs
+import pytest
+
+import backuplog
+from backuplog import LogExpired, LogReplaced, LogState, RunStats, Store
+from backuplog.backend import Change, Decision, StoredRun, compress, place
+
+from .common import NOON, at_once, payload, submission_of
+from .contract import Contract
+
+
+@attrs.frozen
+class _Toy:
+    """A change of a run that is there."""
+
+    run_id: UUID
+    requires_agent: UUID | None = attrs.field(default=None, kw_only=True)
+
+    def decide(self, stored: StoredRun | None) -> Decision[int]:
+        """Answer with the length of the log, or -1 where there is no such run."""
+        return Decision(answer=-1) if stored is None else self.change(stored)
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Change what is stored."""
+        raise NotImplementedError
+
+
+@attrs.frozen
+class Append(_Toy):
+    """Add to the log of a task that still runs."""
+
+    data: bytes
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Store a chunk behind those that are there, unless they have expired."""
+        if stored.run.log_state is LogState.EXPIRED:
+            return Decision(answer=-1)
+        offset = stored.run.log_bytes
+        length = offset + len(self.data)
+        run = attrs.evolve(stored.run, log_state=LogState.OPEN, log_bytes=length, log_sha256=None)
+        chunks = place([compress(self.data)], self.run_id, stored.log_version, offset)
+        return Decision(answer=run.log_bytes, write=attrs.evolve(stored, run=run), chunks=chunks)
+
+
+@attrs.frozen
+class Merge(_Toy):
+    """Make one chunk of those from an offset on."""
+
+    offset: int
+    data: bytes
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Drop the small chunks and store their bytes again, of the same version."""
+        chunks = place([compress(self.data)], self.run_id, stored.log_version, self.offset)
+        return Decision(answer=stored.run.log_bytes, write=stored, chunks=chunks, drop=self.offset)
+
+
+@attrs.frozen
+class Close(_Toy):
+    """End the log of a task."""
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Write the run alone."""
+        run = attrs.evolve(stored.run, log_state=LogState.COMPLETE, status="success", end_time=NOON)
+        return Decision(answer=run.log_bytes, write=attrs.evolve(stored, run=run))
+
+
+@attrs.frozen
+class Record(_Toy):
+    """Keep figures that were read later."""
+
+    stats: RunStats
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Write the run alone."""
+        run = attrs.evolve(stored.run, stats=self.stats)
+        return Decision(answer=run.log_bytes, write=attrs.evolve(stored, run=run))
+
+
+@attrs.frozen
+class Expire(_Toy):
+    """Take the log away and keep the run."""
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Drop the whole log."""
+        run = attrs.evolve(stored.run, log_state=LogState.EXPIRED)
+        write = attrs.evolve(stored, run=run, log_version=stored.log_version + 1)
+        return Decision(answer=run.log_bytes, write=write, drop=0)
+
+
+class ChangeContract(Contract):
+    """Changes of every kind: a backend makes those that it has never heard of."""
+
+    def test_a_log_grows_is_merged_and_closed(self) -> None:
+        """Appends, one chunk made of several, and an end are changes; the bytes are the same before and after."""
+        with self._known() as (store, agent_id):
+            sent = payload(status="running")
+            run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+            words = [b"one ", b"two ", b"three ", b"four "]
+            lengths = [store.backend.submit([Append(run_id, word)])[0] for word in words]
+            assert lengths == [4, 8, 14, 19]
+            assert (backuplog.get_run(store, run_id).log_state, _chunks(store, run_id)) == ("open", [0, 4, 8, 14])
+            assert backuplog.read_log(store, run_id) == b"one two three four "
+            assert store.backend.submit([Merge(run_id, 4, b"two three four ")]) == [19]
+            assert _chunks(store, run_id) == [0, 4]
+            assert backuplog.read_log(store, run_id, start=2, stop=16) == b"e two three fo"
+            assert store.backend.submit([Append(run_id, b"five"), Close(run_id)]) == [23, 23]
+            run = backuplog.get_run(store, run_id)
+            assert (run.log_state, run.status, run.end_time) == ("complete", "success", NOON)
+            assert backuplog.read_log(store, run_id) == b"one two three four five"
+
+    def test_a_result_without_a_log_closes_what_was_appended(self) -> None:
+        """What was appended stays when the task's result comes without a log, and goes when it brings one."""
+        with self._known() as (store, agent_id):
+            for log, expected in ((None, b"so far"), ("all", b"all")):
+                sent = payload(status="running")
+                run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+                store.backend.submit([Append(run_id, b"so "), Append(run_id, b"far")])
+                backuplog.ingest_task_result(store, agent_id, {**sent, "status": "success", "log": log})
+                run = backuplog.get_run(store, run_id)
+                assert (run.log_state, run.log_bytes) == ("complete", len(expected))
+                assert backuplog.read_log(store, run_id) == expected
+
+    def test_figures_are_recorded_later(self) -> None:
+        """Figures that are read after the result has come stand with the run, and nothing else has changed."""
+        with self._known() as (store, agent_id):
+            sent = payload(log="log")
+            run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+            before = backuplog.get_run(store, run_id)
+            stats = RunStats(files_new=0, data_added=2**63 - 1, tool="restic", failed_items=["a", "é"], duration=0.1)
+            assert store.backend.submit([Record(run_id, stats)]) == [3]
+            assert backuplog.get_run(store, run_id) == attrs.evolve(before, stats=stats)
+            assert list(backuplog.query_runs(store).runs) == [attrs.evolve(before, stats=stats)]
+            assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "replayed"
+            assert backuplog.read_log(store, run_id) == b"log"
+
+    def test_an_expired_log_is_gone_and_its_run_stays(self) -> None:
+        """A log that has expired takes no room, says so when it is read, and is not brought back by a replay."""
+        with self._known() as (store, agent_id):
+            sent = payload(log=b"x" * 2_500_000)
+            run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+            before = backuplog.get_run(store, run_id)
+            pieces = backuplog.iter_log(store, run_id)
+            next(pieces)
+            assert store.backend.submit([Expire(run_id)]) == [2_500_000]
+            assert backuplog.get_run(store, run_id) == attrs.evolve(before, log_state=LogState.EXPIRED)
+            assert _chunks(store, run_id) == []
+            for read in (backuplog.read_log, backuplog.tail_log, backuplog.iter_log):
+                with pytest.raises(LogExpired):
+                    read(store, run_id)
+            with suppress(LogReplaced):  # A reader that had begun may read on what it sees, and nothing else.
+                assert b"".join(pieces) == b"x" * (2_500_000 - 1_048_576)
+            assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "replayed"
+            assert backuplog.ingest_task_result(store, agent_id, {**sent, "log": "new"}).outcome == "updated"
+            assert backuplog.read_log(store, run_id) == b"new"
+
+    def test_a_change_of_nothing_changes_nothing(self) -> None:
+        """A change that nothing can come of without a run is answered, alone and beside others, in order."""
+        with self._known() as (store, agent_id):
+            sent = payload(status="running")
+            run_id = UUID(sent["taskId"])
+            assert store.backend.submit([Append(run_id, b"lost")]) == [-1]
+            assert store.backend.submit([Append(run_id, b"lost"), Close(run_id)]) == [-1, -1]
+            assert store.backend.find_run(run_id) is None
+            backuplog.ingest_task_result(store, agent_id, sent)
+            other = store.for_tenant(UUID(int=7)).backend
+            assert other.submit([Append(run_id, b"theirs")]) == [-1]
+            assert backuplog.read_log(store, run_id) == b""
+
+    def test_changes_of_one_call_see_each_other(self) -> None:
+        """Changes of one run in one call are made in order, whether they create it or find it, results among them."""
+        with self._known() as (store, agent_id):
+            running = backuplog.parse_task_result(payload(status="running"))
+            other = backuplog.parse_task_result(payload(log="other"))
+            run_id = running.task_id
+            results = [submission_of(store, agent_id, result, NOON) for result in (running, other)]
+            changes: list[Change[Any]] = [
+                Append(run_id, b"before"),
+                results[0],
+                Append(run_id, b"a"),
+                Append(run_id, b"x", requires_agent=uuid4()),
+                results[1],
+                Append(run_id, b"bc"),
+                Append(other.task_id, b"!"),
+                Record(run_id, RunStats(files_new=1)),
+                Expire(other.task_id),
+            ]
+            answers = store.backend.submit(changes)
+            assert [str(getattr(answer, "outcome", type(answer).__name__)) for answer in answers] == [
+                "int",
+                "created",
+                "int",
+                "AgentNotFound",
+                "created",
+                *["int"] * 4,
+            ]
+            assert [answer for answer in answers if isinstance(answer, int)] == [-1, 1, 3, 6, 3, 6]
+            assert backuplog.read_log(store, run_id) == b"abc"
+            assert backuplog.get_run(store, run_id).stats == RunStats(files_new=1)
+            assert _chunks(store, other.task_id) == []
+
+    def test_appends_at_once_leave_each_byte_once(self) -> None:
+        """Threads that append to one log leave all that each of them added, whole, and nothing twice."""
+        with self._known() as (store, agent_id):
+            run_id = backuplog.ingest_task_result(store, agent_id, payload(status="running")).run_id
+
+            letters = (b"a", b"b", b"c", b"d")
+
+            def append(letter: bytes) -> None:
+                for _ in range(10):
+                    store.backend.submit([Append(run_id, letter * 7)])
+
+            assert at_once(*[partial(append, letter) for letter in letters]) == [None] * 4
+            log = backuplog.read_log(store, run_id)
+            words = sorted(log[start : start + 7] for start in range(0, len(log), 7))
+            assert words == sorted(letter * 7 for letter in letters * 10)
+
+
+def _chunks(store: Store, run_id: UUID) -> list[int]:
+    """List where the chunks of a run's log begin, of whichever version."""
+    offsets: list[int] = []
+    for version in range(1, 4):
+        end = 2**40
+        while (chunk := store.backend.find_chunk(run_id, version, end)) is not None:
+            offsets.append(chunk.offset)
+            end = chunk.offset - 1
+    return sorted(offsets)
