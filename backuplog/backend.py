@@ -13,7 +13,7 @@ from uuid import UUID
 from .chunk import CHUNK_BYTES, Chunk, Frame, Log, compress, decode, place, split
 from .delivery import Answer, AnswerT, Change, Decision, StoredRun, Submission, prepare_submission
 from .errors import AgentNotFound, RunConflict, SchemaOutdated, StoreError, StoreUnavailable
-from .model import DEFAULT_TENANT, Agent, AgentToken, BackupRun, LogState, Receipt, RunQuery, RunStats
+from .model import DEFAULT_TENANT, FIGURES, Agent, AgentToken, BackupRun, LogState, Receipt, RunQuery, RunStats
 from .row import (
     AGENT_COLUMNS,
     CHUNK_COLUMNS,
@@ -39,6 +39,7 @@ __all__ = [
     "CHUNK_BYTES",
     "CHUNK_COLUMNS",
     "DEFAULT_TENANT",
+    "FIGURES",
     "NULLABLE_COLUMNS",
     "RUN_COLUMNS",
     "STORED_RUN_COLUMNS",

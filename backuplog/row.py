@@ -181,6 +181,7 @@ def read_run(
     try:
         if not (row[13] >= 0 and row[15] >= 0 and 0 <= row[7] < math.inf):
             raise ValueError("a size or a duration is out of range")
+        received_at = moment_of(row[10])
         return BackupRun(
             id=id_of(row[0]),
             tenant_id=tenant_id,
@@ -193,8 +194,8 @@ def read_run(
             duration_seconds=row[7],
             error_message=row[8],
             snapshot_id=row[9],
-            received_at=moment_of(row[10]),
-            updated_at=moment_of(row[11]),
+            received_at=received_at,
+            updated_at=received_at if row[11] == row[10] else moment_of(row[11]),
             log_state=_LOG_STATES[row[12]],
             log_bytes=row[13],
             log_sha256=row[14],

@@ -5,10 +5,10 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlite_utils import Database
 
@@ -19,6 +19,8 @@ from .migrations import MIGRATION_NAMES, applied_migrations, migrations
 MEMORY: Final = ":memory:"
 _IDLE_READERS: Final = 8
 _WAL_RETRY_SECONDS: Final = 0.01
+
+_Returned = TypeVar("_Returned")
 
 _ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another process: try again later",
@@ -44,7 +46,7 @@ class OwnConnections:
         self._path = path
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # which says whose it is: nobody can release it for another thread
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
         self._process = os.getpid()
@@ -66,30 +68,32 @@ class OwnConnections:
         """Show the path."""
         return repr(self._path)
 
-    @contextmanager
-    def writing(self) -> Generator[sqlite3.Cursor]:
-        """Give a cursor in an immediate transaction; waiting for another writer ends with ``StoreUnavailable``."""
-        with self._only_writer(), _translated(self._path):
-            cursor = self._writer.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
-            try:
-                yield cursor
-                cursor.execute("COMMIT")
-            except BaseException:
-                # A full disk or a failed write may have ended the transaction already.
-                if self._writer.in_transaction:
-                    cursor.execute("ROLLBACK")
-                raise
-            finally:
-                cursor.close()
+    def write(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+        """Do work with a cursor in an immediate transaction.
 
-    @contextmanager
-    def reading(self) -> Generator[sqlite3.Cursor]:
-        """Give a cursor on a connection that nobody else uses meanwhile."""
+        Args:
+            work: What to do.
+
+        Raises:
+            StoreUnavailable: Another thread or process was writing for too long.
+        """
+
+        def transact(cursor: sqlite3.Cursor) -> _Returned:
+            cursor.execute("BEGIN IMMEDIATE")
+            returned = work(cursor)
+            cursor.execute("COMMIT")
+            return returned
+
+        return self._use_writer(transact)
+
+    def read(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+        """Do work with a cursor of a connection that nobody else uses meanwhile.
+
+        Args:
+            work: What to do.
+        """
         if self._path == MEMORY:
-            with self._only_writer(), _translated(self._path), _cursor(self._writer) as cursor:
-                yield cursor
-            return
+            return self._use_writer(work)
         self._require_open()
         with _translated(self._path):
             try:
@@ -98,13 +102,47 @@ class OwnConnections:
                 connection = self._connect()
                 connection.execute("PRAGMA query_only = ON")
             try:
-                with _cursor(connection) as cursor:
-                    yield cursor
+                with closing(connection.cursor()) as cursor:
+                    return work(cursor)
             finally:
                 if self._closed or len(self._idle) >= _IDLE_READERS:
                     connection.close()
                 else:
                     self._idle.append(connection)
+
+    def _use_writer(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+        """Do work with the writer, which is this thread's alone meanwhile.
+
+        A signal may raise after any call. Whatever it interrupts, no transaction stays open and no lock stays taken.
+        """
+        is_ours = False
+        try:
+            self._take_writer()
+            is_ours = True
+            with _translated(self._path), closing(self._writer.cursor()) as cursor:
+                returned = work(cursor)
+        except BaseException:
+            try:
+                if is_ours and not self._closed and self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+            finally:
+                with suppress(RuntimeError):  # It is not this thread's where nobody let it have it.
+                    self._lock.release()
+            raise
+        self._lock.release()
+        return returned
+
+    def _take_writer(self) -> None:
+        self._require_open()
+        if not self._lock.acquire(timeout=self._busy_timeout):
+            raise StoreUnavailable(
+                f"another thread has been writing to {self._path} for {self._busy_timeout:g} s: try again later"
+            )
+        self._require_open()
+        if self._writer.in_transaction:
+            raise StoreError(
+                f"{self._path} cannot be used by the handler of a signal that interrupted this very thread"
+            )
 
     def close(self) -> None:
         """Wait for the write that is under way, if any, and close every connection that is not being read from."""
@@ -116,19 +154,6 @@ class OwnConnections:
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
-
-    @contextmanager
-    def _only_writer(self) -> Generator[None]:
-        self._require_open()
-        if not self._lock.acquire(timeout=self._busy_timeout):
-            raise StoreUnavailable(
-                f"another thread has been writing to {self._path} for {self._busy_timeout:g} s: try again later"
-            )
-        try:
-            self._require_open()
-            yield
-        finally:
-            self._lock.release()
 
     def _require_open(self) -> None:
         if self._closed:
@@ -174,9 +199,8 @@ class OwnConnections:
         with _translated(self._path):
             database = Database(self._writer, execute_plugins=False)
         if migrate and self._is_behind(database):
-            with self.writing():  # Others that start at the same time wait here, then find nothing to do.
-                if self._is_behind(database):
-                    migrations.apply(database)
+            # Others that start at the same time wait here, then find nothing to do.
+            self.write(lambda _: migrations.apply(database) if self._is_behind(database) else None)
         elif self._is_behind(database):
             raise SchemaOutdated(f"the schema of {self._path} is behind: open it once with migrate=True")
 
@@ -208,47 +232,54 @@ class CallersConnection:
         """Show that it is bound."""
         return "bound to the caller's connection"
 
-    @contextmanager
-    def writing(self) -> Generator[sqlite3.Cursor]:
-        """Give a cursor in a savepoint; where no transaction is open, open the caller's as sqlite3 itself would."""
+    def write(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+        """Do work with a cursor in a savepoint; without a transaction, begin the caller's as sqlite3 itself would.
+
+        Args:
+            work: What to do.
+        """
         connection = self._connection
-        with _translated("the caller's database"), _cursor(connection) as cursor:
+        with _translated("the caller's database"):
             if self._rolled_back:
                 raise StoreError("SQLite rolled the caller's whole transaction back: begin it and do all of it again")
-            if not connection.in_transaction:
-                if connection.isolation_level is None or getattr(connection, "autocommit", -1) is True:
-                    raise StoreError("the caller's connection has no open transaction: execute BEGIN IMMEDIATE first")
-                cursor.execute("BEGIN IMMEDIATE")
-            cursor.execute("SAVEPOINT backuplog")
+            was_open = connection.in_transaction
+            if not was_open and (connection.isolation_level is None or getattr(connection, "autocommit", -1) is True):
+                raise StoreError("the caller's connection has no open transaction: execute BEGIN IMMEDIATE first")
             try:
-                yield cursor
-            except BaseException:
-                # A full disk ends the transaction; beginning another would store half of what the caller means.
-                self._rolled_back = not connection.in_transaction
-                if connection.in_transaction:
-                    cursor.execute("ROLLBACK TO backuplog")
+                with closing(self._cursor()) as cursor:
+                    if not was_open:
+                        cursor.execute("BEGIN IMMEDIATE")
+                    cursor.execute("SAVEPOINT backuplog")
+                    returned = work(cursor)
                     cursor.execute("RELEASE backuplog")
+                    return returned
+            except BaseException:
+                if not was_open:
+                    connection.rollback()  # Nothing else is in it.
+                elif connection.in_transaction:
+                    with suppress(sqlite3.OperationalError):  # A signal may have come before the savepoint.
+                        connection.execute("ROLLBACK TO backuplog")
+                        connection.execute("RELEASE backuplog")
+                else:  # A full disk ends the transaction; beginning another would store half of what the caller means.
+                    self._rolled_back = True
                 raise
-            cursor.execute("RELEASE backuplog")
 
-    @contextmanager
-    def reading(self) -> Generator[sqlite3.Cursor]:
-        """Give a cursor that sees what the caller's transaction sees."""
-        with _translated("the caller's database"), _cursor(self._connection) as cursor:
-            yield cursor
+    def read(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+        """Do work with a cursor that sees what the caller's transaction sees.
+
+        Args:
+            work: What to do.
+        """
+        with _translated("the caller's database"), closing(self._cursor()) as cursor:
+            return work(cursor)
+
+    def _cursor(self) -> sqlite3.Cursor:
+        cursor = self._connection.cursor()
+        cursor.row_factory = None  # The connection may have one of its own.
+        return cursor
 
     def close(self) -> None:
         """Leave the caller's connection as it is."""
-
-
-@contextmanager
-def _cursor(connection: sqlite3.Connection) -> Generator[sqlite3.Cursor]:
-    cursor = connection.cursor()
-    cursor.row_factory = None  # The caller's connection may have one of its own.
-    try:
-        yield cursor
-    finally:
-        cursor.close()
 
 
 @contextmanager

@@ -59,9 +59,12 @@ def test_an_unknown_synchronous_is_refused() -> None:
 
 def limit_pages(store: backuplog.Store, *, beyond: int) -> None:
     """Let the database grow by so many pages and no more, as on a disk that is nearly full."""
-    with vars(store.backend)["_connections"].writing() as cursor:
+
+    def limit(cursor: sqlite3.Cursor) -> None:
         pages = cursor.execute("PRAGMA page_count").fetchone()[0]
         cursor.execute(f"PRAGMA max_page_count = {pages + beyond}")
+
+    vars(store.backend)["_connections"].write(limit)
 
 
 @pytest.fixture

@@ -108,10 +108,9 @@ def test_a_table_in_the_way_is_named(tmp_path: Path, table: str) -> None:
 def test_the_last_successes_are_found_by_their_index(tmp_path: Path) -> None:
     """A policy of 100,000 failures and no success costs nothing: every search goes by the index of successes."""
     with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
-        connections = vars(store.backend)["_connections"]
-        with connections.reading() as cursor:
-            statement = f"EXPLAIN QUERY PLAN {SqliteBackend._LIST_LAST_SUCCESSES}"
-            plan = [detail for *_, detail in cursor.execute(statement, {"tenant": bytes(16)})]
+        backend: Any = store.backend
+        statement = f"EXPLAIN QUERY PLAN {SqliteBackend._LIST_LAST_SUCCESSES}"
+        plan = [detail for *_, detail in backend._fetch(statement, {"tenant": bytes(16)})]
     searches = [detail for detail in plan if "backup_runs" in detail]
     assert sum("INDEX backup_runs_success (" in detail for detail in searches) == 3
     assert [detail for detail in searches if "backup_runs_success" not in detail] == [
@@ -171,9 +170,8 @@ def test_what_is_acknowledged_is_synchronous_full_in_wal(tmp_path: Path) -> None
     """The settings that durability rests on are those of the design."""
     path = tmp_path / "backups.db"
     with backuplog.open_store(f"sqlite:///{path}") as store:
-        connections = vars(store.backend)["_connections"]
-        with connections.writing() as cursor:
-            settings = {name: cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in SETTINGS}
+        writer = vars(vars(store.backend)["_connections"])["_writer"]
+        settings = {name: writer.execute(f"PRAGMA {name}").fetchone()[0] for name in SETTINGS}
     assert settings == SETTINGS
 
 
