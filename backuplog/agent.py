@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from .errors import AgentNotFound, InvalidAgent
+from .errors import AgentNotFound, BackuplogError, InvalidAgent, StoreError
 from .model import Agent
 from .normalise import argument, as_uuid
 from .store import Store
@@ -71,6 +71,27 @@ def require_agent(store: Store, agent_id: UUID) -> None:
     Raises:
         AgentNotFound: It does not.
     """
-    exists = store.agent_exists
-    if not (exists(agent_id) if exists is not None else store.call(store.backend.list_agents, [agent_id])):
+    is_known = ask_integrator(store, agent_id)
+    if is_known is None:
+        is_known = bool(store.call(store.backend.list_agents, [agent_id]))
+    if not is_known:
         raise AgentNotFound
+
+
+def ask_integrator(store: Store, agent_id: UUID) -> bool | None:
+    """Ask the integrator's own function whether an agent exists.
+
+    Returns:
+        Its answer; None where there is no such function, and the store's own agents count.
+
+    Raises:
+        StoreError: It failed; its error is the cause.
+    """
+    if store.agent_exists is None:
+        return None
+    try:
+        return store.agent_exists(agent_id)
+    except BackuplogError:
+        raise
+    except Exception as error:
+        raise StoreError(f"agent_exists failed ({type(error).__name__}): see the cause of this error") from error

@@ -83,13 +83,15 @@ class Log:
         size: The log's length in bytes.
         sha256: The log's SHA-256, 32 bytes.
         dropped_bytes: How many bytes of the received log were left out.
+        received_bytes: The length of the log as it was received, in bytes.
         content: The text or bytes to store.
         frames: The compressed pieces, if the log is short enough to be compressed in advance; else None.
     """
 
     size: int
     sha256: bytes
-    dropped_bytes: int = 0
+    dropped_bytes: int
+    received_bytes: int
     content: str | bytes = attrs.field(repr=False)
     frames: tuple[Frame, ...] | None = attrs.field(default=None, repr=False)
 
@@ -109,7 +111,7 @@ def prepare_log(log: str | bytes, *, max_bytes: int = MAX_LOG_BYTES) -> tuple[Lo
     Args:
         log: The log as it came.
         max_bytes: The cap, 4,096 or more. Of a longer log the head and the tail are kept, half the cap each, with a
-            line between them that says how many bytes were dropped.
+            line between them that says how many bytes were dropped; all of it where that would be no longer.
 
     Returns:
         The log to store, and the SHA-256 of the log as it came. They differ only for a log over the cap.
@@ -120,23 +122,34 @@ def prepare_log(log: str | bytes, *, max_bytes: int = MAX_LOG_BYTES) -> tuple[Lo
         size, sha256 = len(log), hashlib.sha256(log).digest()
     else:
         size, sha256 = _digest(log)
+    dropped_bytes, kept_sha256, received_bytes = 0, sha256, size
     if size > max_bytes:
         kept, dropped_bytes = truncate(_as_bytes(log), max_bytes)
-        kept_sha256 = hashlib.sha256(kept).digest()
-        return Log(size=len(kept), sha256=kept_sha256, dropped_bytes=dropped_bytes, content=kept), sha256
-    frames = tuple(map(compress, split(log))) if size <= _EAGER_BYTES else None
-    return Log(size=size, sha256=sha256, content=log, frames=frames), sha256
+        if dropped_bytes:
+            log, size, kept_sha256 = kept, len(kept), hashlib.sha256(kept).digest()
+    prepared = Log(
+        size=size,
+        sha256=kept_sha256,
+        dropped_bytes=dropped_bytes,
+        received_bytes=received_bytes,
+        content=log,
+        frames=tuple(map(compress, split(log))) if size <= _EAGER_BYTES else None,
+    )
+    return prepared, sha256
 
 
 def truncate(log: bytes, max_bytes: int) -> tuple[bytes, int]:
     """Keep the head and the tail of a log that is longer than ``max_bytes``, half of them each, and say so between.
 
     Returns:
-        What is kept, with the line that says so, and how many bytes are not.
+        What is kept, with the line that says so, and how many bytes are not: 0 for a log that is kept whole, because
+        the line takes more room than what it would stand for.
     """
     head = _border(log, max_bytes // 2)
     tail = _border(log, len(log) - max_bytes // 2)
     note = b"\n[backuplog: %d bytes of this log were dropped here]\n" % (tail - head)
+    if len(note) >= tail - head:
+        return log, 0
     return b"".join((memoryview(log)[:head], note, memoryview(log)[tail:])), tail - head
 
 

@@ -125,28 +125,59 @@ class Submission:
         """
         if stored is None:
             first = StoredRun(run=self.run, digest=self.digest, end_time_reported=self.end_time_reported)
-            return _decision(Outcome.CREATED, first.run, first, self.log)
+            return self._decision(Outcome.CREATED, first.run, first, self.log)
         if stored.run.agent_id != self.run.agent_id:
             return Decision(answer=RunConflict())
+        if self._brings_lost_log(stored):
+            run = attrs.evolve(_with_log_of(stored.run, self.run), updated_at=self.run.updated_at)
+            found = attrs.evolve(stored, run=run, log_version=stored.log_version + 1)
+            return self._decision(Outcome.UPDATED, run, found, self.log, drop=0)
         if self.digest == stored.digest:
-            if stored.run.log_state is LogState.LOST and self.log is not None:
-                run = attrs.evolve(_with_log_of(stored.run, self.run), updated_at=self.run.updated_at)
-                found = attrs.evolve(stored, run=run, log_version=stored.log_version + 1)
-                return _decision(Outcome.UPDATED, run, found, self.log, drop=0)
-            return _decision(Outcome.REPLAYED, stored.run)
+            return self._decision(Outcome.REPLAYED, stored.run)
         if self.digest in stored.superseded:
-            return _decision(Outcome.STALE, stored.run)
+            return self._decision(Outcome.STALE, stored.run)
         if not stored.run.is_active:
             if self.run.is_active:
-                return _decision(Outcome.STALE, stored.run)
+                return self._decision(Outcome.STALE, stored.run)
             if self._ended_before(stored):
                 # Remembered, so that a retry stays stale even when what is stored by then has no end time to compare.
                 remembered = attrs.evolve(stored, superseded=_remember(stored, self.digest))
-                return _decision(Outcome.STALE, stored.run, remembered)
+                return self._decision(Outcome.STALE, stored.run, remembered)
         write = self._replacing(stored)
         if write.log_version == stored.log_version:
-            return _decision(Outcome.UPDATED, write.run, write)
-        return _decision(Outcome.UPDATED, write.run, write, self.log, drop=0)
+            return self._decision(Outcome.UPDATED, write.run, write)
+        return self._decision(Outcome.UPDATED, write.run, write, self.log, drop=0)
+
+    def _decision(
+        self,
+        outcome: Outcome,
+        run: BackupRun,
+        write: StoredRun | None = None,
+        log: Log | None = None,
+        *,
+        drop: int | None = None,
+    ) -> Decision[Answer]:
+        # Only who has sent a log can send it again: nobody else is told that it was lost.
+        is_anothers = outcome is Outcome.STALE or self.run.log_state is LogState.NONE
+        is_hidden = run.log_state is LogState.LOST and is_anothers
+        return Decision(
+            answer=Receipt(
+                run_id=run.id,
+                outcome=outcome,
+                log_state=LogState.NONE if is_hidden else run.log_state,
+                log_bytes=0 if is_hidden else run.log_bytes,
+            ),
+            write=write,
+            chunks=() if log is None or write is None else log.chunks(run.id, write.log_version),
+            drop=drop,
+        )
+
+    def _brings_lost_log(self, stored: StoredRun) -> bool:
+        """Whether the log that a run lacks comes with the same result, or with an earlier one that had lost it."""
+        if stored.run.log_state is not LogState.LOST or self.log is None:
+            return False
+        is_earlier = self.digest in stored.superseded and self.run.log_sha256 == stored.run.log_sha256
+        return self.digest == stored.digest or is_earlier
 
     def _ended_before(self, stored: StoredRun) -> bool:
         ended, stands = self.run.end_time, stored.run.end_time
@@ -222,17 +253,6 @@ def prepare_submission(
         end_time_reported=result.end_time is not None and not is_active,
         log=log,
         requires_agent=requires_agent,
-    )
-
-
-def _decision(
-    outcome: Outcome, run: BackupRun, write: StoredRun | None = None, log: Log | None = None, *, drop: int | None = None
-) -> Decision[Answer]:
-    return Decision(
-        answer=Receipt(run_id=run.id, outcome=outcome, log_state=run.log_state, log_bytes=run.log_bytes),
-        write=write,
-        chunks=() if log is None or write is None else log.chunks(run.id, write.log_version),
-        drop=drop,
     )
 
 

@@ -4,16 +4,18 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import attrs
 
+from .agent import ask_integrator
 from .chunk import MAX_LOG_BYTES
 from .convert import parse_task_result
 from .delivery import Submission, prepare_submission
 from .errors import AgentNotFound, BackuplogError, InvalidTaskResult, StoreError, StoreUnavailable
-from .model import LogState, Receipt, TaskResult
+from .model import Receipt, TaskResult
 from .normalise import argument, as_log_cap, as_time, as_uuid
 from .observe import IngestEvent, notify
 from .store import Store
@@ -91,12 +93,16 @@ def ingest_task_results(
         received_at = argument("received_at", as_time, received_at, InvalidTaskResult)
     argument("max_log_bytes", as_log_cap, max_log_bytes, InvalidTaskResult)
 
+    is_known = cache(partial(ask_integrator, store))
+
     def arrive(sent: tuple[UUID | str, Result]) -> _Item:
         item = _Item(agent_id=sent[0])
         try:
             agent_id = argument("agent_id", as_uuid, sent[0], InvalidTaskResult)
             result = parse_task_result(sent[1])
-            if store.agent_exists is None or store.agent_exists(agent_id):
+            if is_known(agent_id) is False:
+                item.answer = AgentNotFound()
+            else:
                 item.submission = prepare_submission(
                     result,
                     tenant_id=store.tenant_id,
@@ -105,8 +111,8 @@ def ingest_task_results(
                     requires_agent=agent_id if store.agent_exists is None else None,
                     max_log_bytes=max_log_bytes,
                 )
-            else:
-                item.answer = AgentNotFound()
+                if item.submission.log is not None:
+                    item.log_bytes = item.submission.log.received_bytes
         except BackuplogError as error:
             item.answer = error
         return item
@@ -135,12 +141,14 @@ class _Item:
     Attributes:
         agent_id: The agent that it is said to come from.
         submission: What it is for a store; None where it was refused before.
+        log_bytes: How long the log is that came with it; None for a result without one.
         answer: What it is answered with; None where nothing is known yet.
         lost: Why its log was not stored, though the result was.
     """
 
     agent_id: UUID | str
     submission: Submission | None = None
+    log_bytes: int | None = None
     answer: Receipt | BackuplogError | None = None
     lost: StoreError | None = None
 
@@ -201,7 +209,7 @@ def _event(tenant_id: UUID, item: _Item, seconds: float) -> IngestEvent:
         task_type=run.task_type,
         status=run.status,
         duration_seconds=run.duration_seconds,
-        log_bytes=None if run.log_state is LogState.NONE else run.log_bytes + run.dropped_bytes,
+        log_bytes=item.log_bytes,
         outcome=None if receipt is None else receipt.outcome,
         log_state=None if receipt is None else receipt.log_state,
         error=error,

@@ -131,6 +131,11 @@ def test_a_truncated_log_keeps_its_head_and_its_tail(text: str, cap: int) -> Non
     """What is kept and what is dropped add up, both ends are the log's own, and characters stay whole."""
     log = text.encode()
     kept, dropped = truncate(log, cap)
+    assert len(kept) <= len(log)
+    if not dropped:
+        assert kept == log
+        assert len(log) < cap + 80
+        return
     note = b"\n[backuplog: %d bytes of this log were dropped here]\n" % dropped
     head, tail = kept.split(note)
     assert log.startswith(head)
@@ -139,6 +144,20 @@ def test_a_truncated_log_keeps_its_head_and_its_tail(text: str, cap: int) -> Non
     assert cap - 6 <= len(head) + len(tail) <= cap + 4
     head.decode()
     tail.decode()
+
+
+@given(st.integers(4090, 4300), st.sampled_from(["x", "é", "√", "😀"]))
+def test_a_log_just_over_the_cap_is_what_it_says_it_is(size: int, letter: str) -> None:
+    """A log is either whole and complete, or shorter than it came and truncated, wherever its characters lie."""
+    log = ("x" * (2048 - 2) + letter + "y" * size)[:size]
+    prepared, sha256 = prepare_log(log, max_bytes=4096)
+    content = b"".join(decode(chunk, RUN, 1) for chunk in prepared.chunks(RUN, 1))
+    assert (prepared.size, prepared.received_bytes) == (len(content), len(log.encode()))
+    assert prepared.sha256 == hashlib.sha256(content).digest()
+    if prepared.dropped_bytes:
+        assert len(content) < len(log.encode())
+    else:
+        assert (content, sha256) == (log.encode(), prepared.sha256)
 
 
 def test_a_log_over_the_cap_is_truncated_and_says_so(store: backuplog.Store, agent_id: Any, payload: Any) -> None:

@@ -123,6 +123,34 @@ def test_a_decision_says_which_chunks_come_and_go() -> None:
     assert effects == [(None, 3), (None, 0), (0, 3), (0, 0), (None, 0)]
 
 
+def test_a_superseded_result_delivers_the_log_that_is_missing() -> None:
+    """A log that was lost while the task ran comes with the first body, though a result without one has followed."""
+    first, last = submission(status="running", log="so far"), submission()
+    outcomes, stored = deliver(first.without_log(), last, first, first, last)
+    assert outcomes == ["created", "updated", "updated", "stale", "replayed"]
+    assert (stored.run.status, stored.run.log_state, stored.run.log_bytes) == ("success", "complete", 6)
+    assert stored.digest == last.digest
+
+
+def test_a_lost_log_is_told_to_its_sender_only() -> None:
+    """Whoever sent no log, or a superseded other one, is not told that a log was lost: they cannot send it again."""
+    other, first, last = submission(log="other"), submission(status="running", log="so far"), submission()
+    stored = deliver(submission(status="running", log="other"), first.without_log())[1]
+    told = [
+        arriving.decide(stored).answer for arriving in (first.without_log(), submission(status="running", log="other"))
+    ]
+    assert [answer.log_state for answer in told if isinstance(answer, backuplog.Receipt)] == ["lost", "none"]
+    after = deliver(other, first.without_log(), last)[1]
+    assert after.run.log_state != "lost"
+    kept = deliver(first.without_log(), last)[1]
+    assert kept.run.log_state == "lost"
+    silent = [last.decide(kept).answer, submission(status="running", error_message="late").decide(kept).answer]
+    assert [(answer.log_state, answer.log_bytes) for answer in silent if isinstance(answer, backuplog.Receipt)] == [
+        ("none", 0),
+        ("none", 0),
+    ]
+
+
 def test_another_agent_is_a_conflict() -> None:
     """Nothing is written and nothing told, whatever the other agent sends."""
     stored = deliver(submission())[1]

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 
 import backuplog
@@ -86,6 +87,25 @@ def test_an_unavailable_store_answers_for_the_rest(
     assert backuplog.query_runs(spied).total == 500
 
 
+def test_a_store_that_goes_away_while_a_batch_is_taken_apart_is_asked_no_more(
+    spy: Any, spied: backuplog.Store, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that is submitted one by one ends with the first StoreUnavailable, which answers all the rest."""
+    submit = spy.submit
+
+    def fail(changes: Any) -> Any:
+        if len(changes) > 1:
+            spy.calls.append((len(changes), 0))
+            raise backuplog.StoreError("broken")
+        return submit(changes)
+
+    monkeypatch.setattr(spy, "submit", fail)
+    spy.unavailable_after = 3
+    answers = backuplog.ingest_task_results(spied, [(agent_id, payload()) for _ in range(600)])
+    assert [type(answer).__name__ for answer in answers] == ["Receipt"] * 2 + ["StoreUnavailable"] * 598
+    assert len(spy.calls) == 4
+
+
 def test_a_transaction_of_one_that_fails_is_an_answer(
     spy: Any, spied: backuplog.Store, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,3 +154,51 @@ def test_bad_arguments_are_named(store: backuplog.Store, agent_id: UUID, payload
         backuplog.RunQuery(status=5)  # type: ignore[arg-type]
     with pytest.raises(backuplog.InvalidAgent, match="hostname: must be at most 253"):
         backuplog.register_agent(store, uuid4(), hostname="x" * 254)
+
+
+def test_an_integrators_agents_are_asked_for_once(payload: Payload) -> None:
+    """A batch asks the integrator once for each agent, and not at all for a result that is refused before."""
+    asked: list[UUID] = []
+    agents = [uuid4(), uuid4()]
+
+    def exists(agent_id: UUID) -> bool:
+        asked.append(agent_id)
+        return agent_id == agents[0]
+
+    with backuplog.open_store("sqlite://", agent_exists=exists) as store:
+        batch: list[tuple[UUID, Any]] = [(agents[number % 2], payload()) for number in range(20)]
+        answers = backuplog.ingest_task_results(store, [*batch, (uuid4(), b"{")])
+        assert [type(answer).__name__ for answer in answers[:2]] == ["Receipt", "AgentNotFound"]
+        assert sorted(asked) == sorted(agents)
+
+
+def test_an_integrators_error_costs_no_other_answer(payload: Payload) -> None:
+    """Where the integrator's function fails, its results say so, and those of other agents are stored and answered."""
+    agents = [uuid4(), uuid4()]
+
+    def exists(agent_id: UUID) -> bool:
+        return bool(1 // (agent_id == agents[0]))
+
+    with backuplog.open_store("sqlite://", agent_exists=exists) as store:
+        batch = [(agents[number // 600], payload()) for number in range(1200)]
+        answers = backuplog.ingest_task_results(store, batch)
+        assert [type(answer).__name__ for answer in answers] == ["Receipt"] * 600 + ["StoreError"] * 600
+        assert isinstance(answers[-1], backuplog.StoreError)
+        assert isinstance(answers[-1].__cause__, ZeroDivisionError)
+        with pytest.raises(backuplog.StoreError, match=r"agent_exists failed \(ZeroDivisionError\)"):
+            backuplog.issue_agent_token(store, agents[1])
+
+
+def test_a_log_is_told_as_long_as_it_came(agent_id: UUID, payload: Payload) -> None:
+    """Observers are told the length of the log that was sent, also where less of it is stored, or nothing."""
+    events: list[backuplog.IngestEvent] = []
+    observer: Any = type("Notes", (), {"delivered": lambda _, event: events.append(event)})()
+    with backuplog.open_store("sqlite://", observers=[observer]) as store:
+        backuplog.register_agent(store, agent_id)
+        for log in ("x" * 10_000, None, ""):
+            backuplog.ingest_task_result(store, agent_id, payload(log=log), max_log_bytes=4096)
+        refusing = Spy(store.backend)
+        refusing.refuses_logs = True
+        lossy: Any = refusing
+        backuplog.ingest_task_result(attrs.evolve(store, backend=lossy), agent_id, payload(log="lost"))
+    assert [event.log_bytes for event in events] == [10_000, None, 0, 4]

@@ -97,6 +97,27 @@ class DeliveryContract(Contract):
             assert backuplog.read_log(store, sent["taskId"]) == b"precious"
             assert backuplog.ingest_task_result(store, agent_id, sent).outcome is Outcome.REPLAYED
 
+    def test_a_lost_log_of_an_earlier_result_is_stored_by_its_retry(self) -> None:
+        """A log that was lost while the task ran is stored by its retry, though a result without one has followed."""
+        with self._known() as (store, agent_id):
+            last = payload()
+            first = {**last, "status": "running", "log": "so far"}
+            lossy = without_room_for_logs(store)
+            receipts = [backuplog.ingest_task_result(lossy, agent_id, sent) for sent in (first, last, last)]
+            assert [(receipt.outcome, receipt.log_state) for receipt in receipts] == [
+                ("created", "lost"),
+                ("updated", "none"),
+                ("replayed", "none"),
+            ]
+            receipts = [backuplog.ingest_task_result(store, agent_id, sent) for sent in (first, first, last)]
+            assert [(receipt.outcome, receipt.log_state) for receipt in receipts] == [
+                ("updated", "complete"),
+                ("stale", "complete"),
+                ("replayed", "complete"),
+            ]
+            assert backuplog.get_run(store, last["taskId"]).status == "success"
+            assert backuplog.read_log(store, last["taskId"]) == b"so far"
+
     def test_another_agents_task_is_a_conflict(self) -> None:
         """Another agent that reuses a task id is refused and changes nothing."""
         with self._known() as (store, agent_id):
