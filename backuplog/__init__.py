@@ -28,6 +28,7 @@ from .errors import (
     SchemaOutdated,
     StoreError,
     StoreUnavailable,
+    TransactionRolledBack,
     Unauthenticated,
     UnsupportedMedia,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "TaskResult",
+    "TransactionRolledBack",
     "Unauthenticated",
     "UnsupportedMedia",
     "get_agent",

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from .chunk import CHUNK_BYTES, Chunk, Frame, Log, compress, decode, place, split
 from .delivery import Answer, AnswerT, Change, Decision, StoredRun, Submission, prepare_submission
-from .errors import AgentNotFound, RunConflict, SchemaOutdated, StoreError, StoreUnavailable
+from .errors import AgentNotFound, RunConflict, SchemaOutdated, StoreError, StoreUnavailable, TransactionRolledBack
 from .model import DEFAULT_TENANT, FIGURES, Agent, AgentToken, BackupRun, LogState, Receipt, RunQuery, RunStats
 from .row import (
     AGENT_COLUMNS,
@@ -69,6 +69,7 @@ __all__ = [
     "StoredRun",
     "Submission",
     "Term",
+    "TransactionRolledBack",
     "compress",
     "damaged_row",
     "decode",
@@ -112,8 +113,8 @@ class Backend(Protocol):
     def bound_to(self, connection: Any) -> Self:
         """Return a view that works inside the open transaction of the caller's own connection and never commits.
 
-        A method that fails undoes its own changes and leaves the rest of the transaction as it was. The view need not
-        be closed.
+        A method that fails undoes its own changes and leaves the rest of the transaction as it was. If the database
+        has rolled back the whole transaction, it raises ``TransactionRolledBack``. The view need not be closed.
 
         Args:
             connection: A connection of the database's driver.

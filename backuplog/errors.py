@@ -190,6 +190,12 @@ class StoreUnavailable(StoreError):
     http_status = 503
 
 
+class TransactionRolledBack(StoreUnavailable):
+    """The database rolled back the caller's whole transaction: begin it again and repeat all of it."""
+
+    error_type = "transaction_rolled_back"
+
+
 class SchemaOutdated(StoreError):
     """The database's schema is not the one this version needs."""
 

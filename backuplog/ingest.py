@@ -14,7 +14,14 @@ from .agent import ask_integrator
 from .chunk import MAX_LOG_BYTES
 from .convert import parse_task_result
 from .delivery import Submission, prepare_submission
-from .errors import AgentNotFound, BackuplogError, InvalidTaskResult, StoreError, StoreUnavailable
+from .errors import (
+    AgentNotFound,
+    BackuplogError,
+    InvalidTaskResult,
+    StoreError,
+    StoreUnavailable,
+    TransactionRolledBack,
+)
 from .model import Receipt, TaskResult
 from .normalise import argument, as_log_cap, as_time, as_uuid
 from .observe import IngestEvent, notify
@@ -88,6 +95,7 @@ def ingest_task_results(
 
     Raises:
         InvalidTaskResult: ``received_at`` or ``max_log_bytes`` is malformed; nothing was written.
+        TransactionRolledBack: In a bound view, the caller's transaction is gone, with all that was taken in before.
     """
     if received_at is not None:
         received_at = argument("received_at", as_time, received_at, InvalidTaskResult)
@@ -178,6 +186,8 @@ def _submit(store: Store, items: Sequence[_Item]) -> StoreUnavailable | None:
         return None
     try:
         answers = store.call(store.backend.submit, submissions)
+    except TransactionRolledBack:
+        raise  # What was answered before is gone with it.
     except StoreUnavailable as error:
         return error
     except StoreError as error:

@@ -75,6 +75,7 @@ def test_errors_have_stable_slugs_and_statuses() -> None:
         "rate_limited": 429,
         "store_error": 500,
         "store_unavailable": 503,
+        "transaction_rolled_back": 503,
         "log_replaced": 503,
         "schema_outdated": 500,
         "corrupt_log": 500,

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
+from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable, TransactionRolledBack
 
 from .migrate import settle_schema
 
@@ -25,6 +25,8 @@ _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 _UNAVAILABLE: Final = {
     "08": "PostgreSQL cannot be reached: check that it runs, and the host, database, user and password of the URL",
+    "25P03": "PostgreSQL ended a transaction that was idle for too long: try again, or raise its time-out",
+    "25P04": "PostgreSQL ended a transaction that took too long: try again, or raise its time-out",
     "25006": "PostgreSQL is read-only, as a standby is: connect to the primary, or try again later",
     "40": "PostgreSQL gave way to another transaction: try again",
     "53200": "PostgreSQL is out of memory: try again later",
@@ -164,7 +166,7 @@ class PooledConnections:
         """Give a cursor in a transaction."""
         with self.connection() as connection, connection.transaction(), Cursor(connection) as cursor:
             if self.row_security:
-                _name_tenant(cursor, tenant_id)
+                cursor.execute("SELECT set_config('backuplog.tenant_id', %s, true)", [str(tenant_id)])
             yield cursor
 
     def close(self) -> None:
@@ -223,17 +225,22 @@ class CallersConnection:
         if connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE:
             raise StoreError("the caller's connection has no open transaction: use it in connection.transaction()")
         with translated(), Cursor(connection) as cursor:
-            cursor.execute("SAVEPOINT backuplog")
+            is_saved = False
             try:
-                if self.row_security:
-                    _name_tenant(cursor, tenant_id)
+                cursor.execute("SAVEPOINT backuplog")
+                is_saved = True
+                before = _name_tenant(cursor, tenant_id) if self.row_security else ""
                 yield cursor
-            except BaseException:
-                if not connection.closed:
+                if self.row_security:  # What the caller does next is not to see what this view may.
+                    _name_tenant(cursor, before)
+                cursor.execute("RELEASE SAVEPOINT backuplog")
+            except BaseException as error:
+                if is_saved and not connection.closed:
                     cursor.execute("ROLLBACK TO SAVEPOINT backuplog")
                     cursor.execute("RELEASE SAVEPOINT backuplog")
+                if isinstance(error, psycopg.Error) and cursor.connection.closed:
+                    raise TransactionRolledBack from error
                 raise
-            cursor.execute("RELEASE SAVEPOINT backuplog")
 
     # A failed read ends a transaction of PostgreSQL just as a failed write does.
     statement = transaction
@@ -242,8 +249,11 @@ class CallersConnection:
         """Leave the caller's connection as it is."""
 
 
-def _name_tenant(cursor: Cursor, tenant_id: UUID) -> None:
+def _name_tenant(cursor: Cursor, tenant_id: UUID | str) -> str:
+    """Name the tenant whose rows the transaction may see, and return the one that it could see before, or nothing."""
+    before = cursor.execute("SELECT coalesce(current_setting('backuplog.tenant_id', true), '')").fetchone()
     cursor.execute("SELECT set_config('backuplog.tenant_id', %s, true)", [str(tenant_id)])
+    return str(before[0]) if before else ""
 
 
 @contextmanager
@@ -260,13 +270,14 @@ def translated() -> Generator[None]:
     except psycopg.Error as error:
         # A connection that fails or is lost has no SQLSTATE; neither has a pool that has none to give.
         state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
+        is_fatal = error.diag.severity_nonlocalized in ("FATAL", "PANIC")  # PostgreSQL has closed the connection.
         if state in _OUTDATED:
             raise SchemaOutdated(
                 "PostgreSQL lacks tables or columns of backuplog: open the store once with migrate=True"
             ) from error
         if state in _FAILED:
             raise StoreError(_FAILED[state]) from error
-        advice = _UNAVAILABLE.get(state) or _UNAVAILABLE.get(state[:2])
+        advice = _UNAVAILABLE.get(state) or _UNAVAILABLE.get(state[:2]) or (_UNAVAILABLE["57"] if is_fatal else None)
         if advice:
             raise StoreUnavailable(advice) from error
         raise StoreError(f"PostgreSQL failed ({state or type(error).__name__})") from error

@@ -32,15 +32,20 @@ def settle_schema(cursor: Cursor, schema: str, *, migrate: bool, rls: bool) -> b
         SchemaOutdated: It is behind and ``migrate`` is False, or a newer version wrote it.
         StoreError: The database cannot hold it.
     """
-    encoding = cursor.execute("SELECT current_setting('server_encoding')").fetchone()
-    if encoding != ("UTF8",):
-        raise StoreError("the database does not hold UTF-8: create one with ENCODING 'UTF8'")
-    pending, row_security = _state(cursor, schema)
-    if not pending and (row_security or not rls):
-        return row_security
-    if not migrate:
-        raise SchemaOutdated(f"the schema {schema} is behind: open it once with migrate=True")
     with cursor.connection.transaction():
+        # What others have done while this one waits for the lock must be seen.
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        # A function or an operator that somebody has made in public must not come before PostgreSQL's own: it would
+        # be run with the rights of whoever migrates.
+        cursor.execute("SET LOCAL search_path = pg_catalog, pg_temp")
+        encoding = cursor.execute("SELECT current_setting('server_encoding')").fetchone()
+        if encoding != ("UTF8",):
+            raise StoreError("the database does not hold UTF-8: create one with ENCODING 'UTF8'")
+        pending, row_security = _state(cursor, schema)
+        if not pending and (row_security or not rls):
+            return row_security
+        if not migrate:
+            raise SchemaOutdated(f"the schema {schema} is behind: open it once with migrate=True")
         # Others that start at the same time wait here, then find nothing to do. Of a slow migration nothing is lost
         # to a time-out that is meant for queries.
         cursor.execute("SET LOCAL statement_timeout = 0")

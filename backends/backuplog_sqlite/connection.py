@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from sqlite_utils import Database
 
-from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
+from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable, TransactionRolledBack
 
 from .migrations import MIGRATION_NAMES, applied_migrations, migrations
 
@@ -241,7 +241,7 @@ class CallersConnection:
         connection = self._connection
         with _translated("the caller's database"):
             if self._rolled_back:
-                raise StoreError("SQLite rolled the caller's whole transaction back: begin it and do all of it again")
+                raise TransactionRolledBack
             was_open = connection.in_transaction
             if not was_open and (connection.isolation_level is None or getattr(connection, "autocommit", -1) is True):
                 raise StoreError("the caller's connection has no open transaction: execute BEGIN IMMEDIATE first")
@@ -253,7 +253,7 @@ class CallersConnection:
                     returned = work(cursor)
                     cursor.execute("RELEASE backuplog")
                     return returned
-            except BaseException:
+            except BaseException as error:
                 if not was_open:
                     connection.rollback()  # Nothing else is in it.
                 elif connection.in_transaction:
@@ -262,6 +262,8 @@ class CallersConnection:
                         connection.execute("RELEASE backuplog")
                 else:  # A full disk ends the transaction; beginning another would store half of what the caller means.
                     self._rolled_back = True
+                    if isinstance(error, sqlite3.Error):
+                        raise TransactionRolledBack from error
                 raise
 
     def read(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:

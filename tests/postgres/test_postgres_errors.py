@@ -26,6 +26,8 @@ TRANSIENT = [
     psycopg.errors.TooManyConnections,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.QueryCanceled,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
     psycopg.errors.CannotConnectNow,

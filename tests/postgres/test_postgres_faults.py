@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 import backuplog
+from backuplog.testing.common import NOON, submission_of
 
 Payload = Callable[..., dict[str, Any]]
 THREADS = 8
@@ -261,3 +262,49 @@ with backuplog.open_store(sys.argv[1]) as store:
     assert sum(map(len, backuplog.iter_log(store, result["taskId"]))) == len(log)
     print(peak() - before)
 """
+
+
+def test_a_batch_in_a_transaction_that_is_gone_fails(url: str, payload: Payload) -> None:
+    """Receipts of a batch whose first part went with the caller's connection are never returned."""
+    with backuplog.open_store(url) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        connection = psycopg.connect(url)
+        bound = store.bound_to(connection)
+
+        def results() -> Iterator[tuple[UUID, dict[str, Any]]]:
+            for number in range(1200):
+                if number == 700:
+                    with psycopg.connect(url, autocommit=True) as other:
+                        other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+                yield agent_id, payload()
+
+        with pytest.raises(backuplog.TransactionRolledBack) as caught:
+            backuplog.ingest_task_results(bound, results())
+        assert isinstance(caught.value.__cause__, psycopg.Error)
+        connection.close()
+        assert backuplog.query_runs(store).total == 0
+
+
+def test_a_time_out_of_the_server_costs_no_log(url: str, payload: Payload) -> None:
+    """Where PostgreSQL ends an idle transaction, the store is unavailable, and the log that it had is still there."""
+    impatient = f"{url}&options=-c%20idle_in_transaction_session_timeout%3D50ms"
+    with backuplog.open_store(impatient, retry_timeout=0) as store, psycopg.connect(url, autocommit=True) as other:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        sent = payload(log="old")
+        backuplog.ingest_task_result(store, agent_id, sent)
+        later = submission_of(store, agent_id, backuplog.parse_task_result({**sent, "log": "new"}), NOON)
+
+        class Slow:
+            """A log that comes when the server has lost its patience."""
+
+            def chunks(self, *_: object) -> Iterator[Any]:
+                open_ones = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+                while other.execute(open_ones).fetchone() != (0,):
+                    time.sleep(0.01)
+                yield from later.log.chunks(later.run.id, 2) if later.log else ()
+
+        slow: Any = Slow()
+        with pytest.raises(backuplog.StoreUnavailable, match="idle for too long"):
+            store.backend.submit([attrs.evolve(later, log=slow)])
+        assert backuplog.read_log(store, sent["taskId"]) == b"old"
+        assert backuplog.ingest_task_result(store, agent_id, {**sent, "log": "new"}).log_state == "complete"

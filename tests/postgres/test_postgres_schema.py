@@ -1,5 +1,6 @@
 """The schema: migrated under a lock, by an ordinary user, beside others, with tenants kept apart by PostgreSQL."""
 
+import itertools
 import re
 import shutil
 import threading
@@ -41,6 +42,24 @@ def tables(url: str) -> dict[str, set[str]]:
     return found
 
 
+def in_threads(work: Callable[[], object], count: int) -> list[BaseException]:
+    """Do work in threads that start at once, and return what they raised."""
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - whatever a thread raises is the test's to show
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
+
+
 def test_a_schema_of_a_newer_version_is_refused_and_not_changed(store: backuplog.Store, url: str) -> None:
     """A migration that this version does not know means: hands off."""
     assert backuplog.query_runs(store).total == 0
@@ -61,6 +80,32 @@ def test_a_failed_migration_leaves_nothing(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("DROP DOMAIN backuplog.backup_agent_tokens")
     backuplog.open_store(url).close()
+
+
+def test_a_function_of_others_is_never_called(url: str) -> None:
+    """A function in public that fits a call better than PostgreSQL's own is not what a migration calls."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "CREATE FUNCTION public.hashtextextended(text, integer) RETURNS bigint LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$; "
+            "CREATE FUNCTION public.pg_advisory_xact_lock(integer) RETURNS void LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'called as %', current_user; END $$; "
+            "CREATE FUNCTION public.current_setting(varchar) RETURNS text LANGUAGE sql AS $$ SELECT 'LATIN1' $$"
+        )
+    try:
+        for rls in (False, True):
+            backuplog.open_store(url, rls=rls).close()
+    finally:
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "DROP FUNCTION public.hashtextextended, public.pg_advisory_xact_lock, public.current_setting"
+            )
+
+
+def test_processes_whose_transactions_are_serializable_migrate_at_once(url: str) -> None:
+    """Eight opens at once whose sessions are serializable by default wait for each other and see what was done."""
+    serializable = f"{url}&options=-c%20default_transaction_isolation%3Dserializable"
+    assert in_threads(lambda: backuplog.open_store(serializable).close(), 8) == []
 
 
 @pytest.mark.parametrize("table", backuplog.TABLES)
@@ -116,20 +161,8 @@ def test_the_last_successes_cost_policies_that_failed_for_ever_nothing(store: ba
 
 def test_threads_that_migrate_at_once_agree(url: str) -> None:
     """Twelve opens of one fresh place at once all succeed, half of them asking for row-level security."""
-    failures: list[BaseException] = []
-
-    def work(number: int) -> None:
-        try:
-            backuplog.open_store(url, rls=number % 2 == 0).close()
-        except BaseException as error:  # noqa: BLE001 - whatever a thread raises is the test's to show
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    numbers = itertools.count()
+    assert in_threads(lambda: backuplog.open_store(url, rls=next(numbers) % 2 == 0).close(), 12) == []
     with psycopg.connect(url) as connection:
         applied = connection.execute("SELECT name FROM backuplog.backup_migrations ORDER BY name").fetchall()
     assert [name for (name,) in applied] == MIGRATION_NAMES
@@ -308,8 +341,13 @@ def test_row_level_security_is_found(ordinary_url: str, payload: Payload) -> Non
         agent_id = backuplog.register_agent(store, uuid4()).id
         backuplog.ingest_task_result(store, agent_id, payload())
         with psycopg.connect(ordinary_url) as connection:
+            connection.execute("SELECT set_config('backuplog.tenant_id', 'mine', true)")
             bound = store.bound_to(connection)
             backuplog.ingest_task_result(bound, agent_id, payload())
+            with pytest.raises(backuplog.AgentNotFound):
+                backuplog.ingest_task_result(bound, uuid4(), payload())
+            kept = connection.execute("SELECT current_setting('backuplog.tenant_id')").fetchone()
+            assert kept == ("mine",)  # The caller's transaction sees what it saw before.
             other = bound.for_tenant(uuid4())
             assert backuplog.query_runs(other).total == 0
             assert backuplog.query_runs(bound).total == 2

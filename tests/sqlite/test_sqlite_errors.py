@@ -156,8 +156,26 @@ def test_a_full_disk_never_stores_half_of_a_callers_transaction(tmp_path: Path, 
         connection.execute(f"PRAGMA max_page_count = {pages + 20}")
         bound = store.bound_to(connection)
         assert backuplog.ingest_task_result(bound, agent_id, payload()).outcome == "created"
-        with pytest.raises(backuplog.StoreError, match="begin it and do all of it again"):
-            backuplog.ingest_task_result(bound, agent_id, payload(log=os.urandom(200_000).hex()))
+        for _ in range(2):
+            with pytest.raises(backuplog.TransactionRolledBack, match="begin it again and repeat all of it"):
+                backuplog.ingest_task_result(bound, agent_id, payload(log=os.urandom(200_000).hex()))
+        connection.commit()
+        connection.close()
+        assert backuplog.query_runs(store).total == 0
+
+
+def test_a_batch_in_a_transaction_that_is_gone_fails(tmp_path: Path, payload: Payload) -> None:
+    """Receipts of a batch whose first part SQLite has rolled back with the caller's transaction are never returned."""
+    path = tmp_path / "backups.db"
+    with backuplog.open_store(url_of(path)) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        connection = sqlite3.connect(path)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 600}")
+        batch = [(agent_id, payload(errorMessage="x" * 3_000)) for _ in range(1200)]
+        with pytest.raises(backuplog.TransactionRolledBack) as caught:
+            backuplog.ingest_task_results(store.bound_to(connection), batch)
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
         connection.commit()
         connection.close()
         assert backuplog.query_runs(store).total == 0
