@@ -11,6 +11,7 @@ from .chunk import decode
 from .delivery import StoredRun
 from .errors import CorruptLog, FieldError, InvalidQuery, LogExpired, LogLost, LogReplaced
 from .model import BackupRun, LogState
+from .normalise import argument, as_index
 from .query import find_stored_run
 from .store import Store
 
@@ -38,7 +39,7 @@ def read_log(
         The bytes; ``b""`` for a run without a log.
 
     Raises:
-        InvalidQuery: An id is not a UUID.
+        InvalidQuery: An id is not a UUID, or ``start`` or ``stop`` is not a whole number.
         RunNotFound: As for ``get_run``.
         LogReplaced: The log was replaced during each of ten attempts to read it.
         CorruptLog: The stored log is not the one that was received.
@@ -105,7 +106,7 @@ def iter_log(
         An iterator of the pieces.
 
     Raises:
-        InvalidQuery: An id is not a UUID.
+        InvalidQuery: An id is not a UUID, or ``start`` or ``stop`` is not a whole number.
         RunNotFound: As for ``get_run``.
         LogReplaced: The log was replaced while it was being read; the pieces so far are of the old log.
         CorruptLog: The stored log is not the one that was received.
@@ -113,6 +114,8 @@ def iter_log(
         LogExpired: The log was removed because of its age.
         StoreError: The store failed.
     """
+    start = argument("start", as_index, start, InvalidQuery)
+    stop = argument("stop", as_index, stop, InvalidQuery)
     stored = _find_log(store, run_id, agent_id)
     return _pieces(store, stored, *slice(start, stop).indices(stored.run.log_bytes)[:2])
 

@@ -184,6 +184,13 @@ def as_limit(value: int) -> int:
     return value
 
 
+def as_index(value: int | None) -> int | None:
+    """Return a whole number that counts bytes as in a slice, or None for None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"must be a whole number, not {_kind(value)}")
+    return value
+
+
 def as_log_cap(value: int) -> int:
     """Return the length in bytes, 4,096 or more, from which on a log is cut."""
     if isinstance(value, bool) or not isinstance(value, int) or value < MIN_LOG_CAP:

@@ -13,7 +13,7 @@ import attrs
 from .agent import require_agent
 from .errors import Forbidden, InvalidAgent, Unauthenticated
 from .model import AgentToken
-from .normalise import argument, as_optional_time, as_uuid
+from .normalise import argument, as_optional_time, as_time, as_uuid
 from .store import Store
 
 _MARK: Final = "backuplog"
@@ -85,10 +85,10 @@ def verify_agent_token(
     Raises:
         Unauthenticated: The token is unknown, wrong, expired or revoked; the error does not say which.
         Forbidden: The token is valid, but speaks for another agent.
-        InvalidAgent: ``agent_id`` is not a UUID.
+        InvalidAgent: ``agent_id`` is not a UUID, or ``now`` has no time zone.
         StoreError: The store failed.
     """
-    moment = datetime.now(UTC) if now is None else now
+    moment = datetime.now(UTC) if now is None else argument("now", as_time, now, InvalidAgent)
     mark, prefix, secret = ([*token[:_LONGEST].split("_", 2), "", ""])[:3]
     is_printable = prefix.isascii() and prefix.isalnum()  # the store is asked for nothing else
     found: Sequence[AgentToken] = store.call(store.backend.list_tokens, prefix=prefix) if is_printable else ()

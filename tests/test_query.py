@@ -72,6 +72,15 @@ def test_a_log_is_given_piece_by_piece(damaged: Any) -> None:
         backuplog.iter_log(store, "x")
 
 
+@pytest.mark.parametrize("index", ["5", 1.5, True, b"1"])
+def test_a_range_is_of_whole_numbers(damaged: Any, index: Any) -> None:
+    """What does not count bytes is refused by name, as a start and as a stop."""
+    store, task_id, _ = damaged
+    for name in ("start", "stop"):
+        with pytest.raises(backuplog.InvalidQuery, match=f"{name}: must be a whole number"):
+            backuplog.read_log(store, task_id, **{name: index})
+
+
 def test_another_agents_log_does_not_exist(damaged: Any) -> None:
     """With an agent given, another's run is not found, whichever way it is asked for."""
     store, task_id, _ = damaged

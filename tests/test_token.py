@@ -123,3 +123,10 @@ def test_a_right_prefix_takes_as_long_as_a_wrong_one(store: Any, agent_id: UUID)
             taken.append(time.perf_counter() - begun)
     one, other = (statistics.median(taken) for taken in seconds.values())
     assert 0.75 < one / other < 1.33
+
+
+def test_a_time_without_a_zone_is_refused(store: backuplog.Store, agent_id: UUID) -> None:
+    """A moment to judge by must have a zone."""
+    token = backuplog.issue_agent_token(store, agent_id)
+    with pytest.raises(backuplog.InvalidAgent, match="now: must be an RFC 3339 time with a zone"):
+        backuplog.verify_agent_token(store, token, now=datetime(2026, 1, 1))  # noqa: DTZ001

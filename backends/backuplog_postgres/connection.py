@@ -70,6 +70,8 @@ def open_pool(
     options |= {"fallback_application_name": "backuplog"}
     if statement_timeout is not None:
         options["options"] = f"{given.get('options', '')} -c statement_timeout={round(statement_timeout * 1000)}"
+    if not (0 <= min_size <= max_size and max_size > 0):
+        raise StoreError("min_size must be 0 or more and no more than max_size, which must be 1 or more")
     with translated():
         with psycopg.connect(url, **options) as connection, Cursor(connection) as cursor:
             row_security = settle_schema(cursor, schema, migrate=migrate, rls=rls)

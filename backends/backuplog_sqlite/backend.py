@@ -1,5 +1,6 @@
 """The backend: what backuplog's contract asks for, as SQL beside the function that runs it."""
 
+import math
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -66,7 +67,7 @@ def open_backend(
 
     Args:
         url: ``sqlite://`` for a private database in memory, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
-            The path is taken as it is written.
+            The path is taken as it is written; a relative one is relative to the working folder of this moment.
         tenant_id: The tenant whose data to see.
         migrate: Whether to bring the schema up to date.
         synchronous: With ``full``, what was acknowledged survives a power failure. With ``normal``, it survives a crash
@@ -82,11 +83,13 @@ def open_backend(
     """
     if synchronous not in ("full", "normal"):
         raise StoreError("synchronous must be 'full' or 'normal'")
-    path = url.removeprefix("sqlite://")
-    if path in ("", "/", f"/{MEMORY}"):
-        path = f"/{MEMORY}"
-    elif not path.startswith("/"):
+    if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float) or not 0 <= busy_timeout < math.inf:
+        raise StoreError("busy_timeout must be a number of seconds, 0 or more")
+    path = url.removeprefix("sqlite://") or f"/{MEMORY}"
+    if not path.startswith("/"):
         raise StoreError(f"write sqlite:///{path} with three slashes for a relative path, four for an absolute one")
+    if path == "/":
+        raise StoreError("sqlite:/// names no file: write sqlite:///backups.db, or sqlite:// for a database in memory")
     connections = OwnConnections(path[1:], migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
     return SqliteBackend(connections, tenant_id=tenant_id, is_owner=True)
 

@@ -43,22 +43,25 @@ class OwnConnections:
 
     def __init__(self, path: str, *, migrate: bool, synchronous: str, busy_timeout: float) -> None:
         """Open the database, and bring its schema up to date where ``migrate`` says so."""
-        self._path = path
+        # A relative path would be another one after chdir().
+        self._path = path if path == MEMORY else str(Path(path).absolute())
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()  # which says whose it is: nobody can release it for another thread
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
         self._process = os.getpid()
+        path = self._path
         _require_writable(path)
         with _translated(path):
-            self._writer = self._connect()
+            self._writer = self._connect(path)
         try:
             with _translated(path):
                 # Once a page is written, it would take a VACUUM of the whole file, and writes to it all the same.
                 if self._writer.execute("PRAGMA page_count").fetchone() == (0,):
                     self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 self._enter_wal_mode()
+            self._file = _file_at(path)
             self._settle_schema(migrate=migrate)
         except BaseException:
             self._writer.close()
@@ -81,6 +84,7 @@ class OwnConnections:
         def transact(cursor: sqlite3.Cursor) -> _Returned:
             cursor.execute("BEGIN IMMEDIATE")
             returned = work(cursor)
+            self._require_file()
             cursor.execute("COMMIT")
             return returned
 
@@ -99,8 +103,10 @@ class OwnConnections:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = self._connect()
+                # It must be there: SQLite would make another, empty one.
+                connection = self._connect(f"{Path(self._path).as_uri()}?mode=rw")
                 connection.execute("PRAGMA query_only = ON")
+                self._require_file()
             try:
                 with closing(connection.cursor()) as cursor:
                     return work(cursor)
@@ -163,9 +169,18 @@ class OwnConnections:
                 f"the store of {self._path} was opened before this process was forked: open it after the fork"
             )
 
-    def _connect(self) -> sqlite3.Connection:
+    def _require_file(self) -> None:
+        """Make sure that what is written goes where others will look for it, and not into a file without a name."""
+        if _file_at(self._path) != self._file:
+            raise StoreError(f"{self._path} was deleted or replaced while it was open: open the store again")
+
+    def _connect(self, database: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+            database,
+            timeout=self._busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=database.startswith("file:"),
         )
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -305,9 +320,21 @@ def _require_writable(path: str) -> None:
     if path == MEMORY:
         return
     file = Path(path)
-    if file.is_dir():
-        raise StoreError(f"{path} is a folder: give the path of a file in it")
-    if not file.parent.is_dir():
-        raise StoreError(f"{path} cannot be made: its folder does not exist, make it first")
-    if not (os.access(file, os.W_OK) if file.exists() else os.access(file.parent, os.W_OK)):
-        raise StoreError(f"{path} {_ADVICE[sqlite3.SQLITE_READONLY]}")
+    try:
+        if file.is_dir():
+            raise StoreError(f"{path} is a folder: give the path of a file in it")
+        if not file.parent.is_dir():
+            raise StoreError(f"{path} cannot be made: its folder does not exist, make it first")
+        if not (os.access(file, os.W_OK) if os.access(file, os.F_OK) else os.access(file.parent, os.W_OK)):
+            raise StoreError(f"{path} {_ADVICE[sqlite3.SQLITE_READONLY]}")
+    except (OSError, ValueError) as error:  # a name that is too long, or that holds a NUL
+        raise StoreError(f"{path!r} cannot be the path of a file: {error}") from error
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from every other one; None for none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - asked before each commit
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

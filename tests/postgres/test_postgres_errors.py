@@ -209,6 +209,13 @@ def test_another_kind_of_pool_or_connection_is_refused(store: backuplog.Store) -
         store.bound_to(nothing)
 
 
+@pytest.mark.parametrize("sizes", [(20, 10), (-1, 10), (0, 0)])
+def test_impossible_sizes_of_a_pool_are_refused(url: str, sizes: tuple[int, int]) -> None:
+    """A pool keeps no more connections open than it may open."""
+    with pytest.raises(backuplog.StoreError, match="no more than max_size"):
+        backuplog.open_store(url, min_size=sizes[0], max_size=sizes[1])
+
+
 def test_a_pool_comes_without_another_address(url: str) -> None:
     """A URL beside a pool would be ignored: it is refused."""
     with (

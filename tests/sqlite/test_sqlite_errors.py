@@ -57,6 +57,60 @@ def test_an_unknown_synchronous_is_refused() -> None:
         backuplog.open_store("sqlite://", synchronous="off; DROP TABLE backup_agents")
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:///", "names no file: write sqlite:///backups.db, or sqlite:// for a database in memory"),
+        ("sqlite:///a\0b.db", "cannot be the path of a file"),
+        (f"sqlite:////tmp/{'x' * 300}.db", "cannot be the path of a file"),
+    ],
+)
+def test_what_cannot_be_a_path_is_refused(url: str, message: str) -> None:
+    """No path, one with a NUL and one that is too long are errors of ours."""
+    with pytest.raises(backuplog.StoreError, match=message):
+        backuplog.open_store(url)
+
+
+@pytest.mark.parametrize("seconds", [-5, float("nan"), float("inf"), "5", None, True])
+def test_an_impossible_busy_timeout_is_refused(seconds: Any) -> None:
+    """A time to wait is a number of seconds, 0 or more."""
+    with pytest.raises(backuplog.StoreError, match="busy_timeout must be a number of seconds, 0 or more"):
+        backuplog.open_store("sqlite://", busy_timeout=seconds)
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, payload: Payload) -> None:
+    """After chdir() readers and writers go on with the same file, and make no other."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with backuplog.open_store("sqlite:///backups.db") as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        sent = payload(log="log")
+        backuplog.ingest_task_result(store, agent_id, sent)
+        assert backuplog.read_log(store, sent["taskId"]) == b"log"
+        assert str(tmp_path / "backups.db") in repr(store)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_acknowledged_into_a_file_that_is_gone(tmp_path: Path, payload: Payload, *, replaced: bool) -> None:
+    """Where the file was deleted, or another took its place, writing and reading say so, and make no file."""
+    path, other = tmp_path / "backups.db", tmp_path / "other.db"
+    backuplog.open_store(url_of(other)).close()
+    with backuplog.open_store(url_of(path)) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        path.unlink()
+        if replaced:
+            shutil.copy(other, path)
+        with pytest.raises(backuplog.StoreError, match="was deleted or replaced while it was open: open the store"):
+            backuplog.ingest_task_result(store, agent_id, payload())
+        with pytest.raises(backuplog.StoreError):
+            backuplog.query_runs(store)
+        assert path.exists() == replaced
+    with backuplog.open_store(url_of(path)) as store:
+        assert backuplog.query_runs(store).total == 0
+
+
 def limit_pages(store: backuplog.Store, *, beyond: int) -> None:
     """Let the database grow by so many pages and no more, as on a disk that is nearly full."""
 
