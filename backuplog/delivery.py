@@ -25,7 +25,7 @@ AnswerT = TypeVar("AnswerT")
 """The answer to any kind of change, in annotations."""
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
-_REMEMBERED_DIGESTS: Final = 16
+_REMEMBERED: Final = 16
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -36,7 +36,8 @@ class StoredRun:
     Attributes:
         run: The run.
         digest: The digest of the submission that the run came from, 32 bytes.
-        superseded: The digests of up to 16 earlier submissions, oldest first.
+        superseded: The digests of the last 16 submissions that this one replaced, oldest first. Before them, those of
+            up to 16 that came too late to be stored: however many come, they push out none that was stored.
         end_time_reported: Whether the agent reported the run's end time.
         log_version: The version under which the chunks of the run's log are stored. It grows when the log is replaced,
             so that a reader never mixes two logs.
@@ -141,7 +142,8 @@ class Submission:
                 return self._decision(Outcome.STALE, stored.run)
             if self._ended_before(stored):
                 # Remembered, so that a retry stays stale even when what is stored by then has no end time to compare.
-                remembered = attrs.evolve(stored, superseded=_remember(stored, self.digest))
+                late, superseded = stored.superseded[:-_REMEMBERED], stored.superseded[-_REMEMBERED:]
+                remembered = attrs.evolve(stored, superseded=((*late, self.digest)[-_REMEMBERED:] + superseded))
                 return self._decision(Outcome.STALE, stored.run, remembered)
         write = self._replacing(stored)
         if write.log_version == stored.log_version:
@@ -195,7 +197,10 @@ class Submission:
         return StoredRun(
             run=run,
             digest=self.digest,
-            superseded=_remember(stored, stored.digest),
+            superseded=(
+                *stored.superseded[:-_REMEMBERED],
+                *(*stored.superseded[-_REMEMBERED:], stored.digest)[-_REMEMBERED:],
+            ),
             end_time_reported=self.end_time_reported,
             log_version=log_version,
         )
@@ -264,10 +269,6 @@ def _with_log_of(run: BackupRun, other: BackupRun) -> BackupRun:
         log_sha256=other.log_sha256,
         dropped_bytes=other.dropped_bytes,
     )
-
-
-def _remember(stored: StoredRun, digest: bytes) -> tuple[bytes, ...]:
-    return (*stored.superseded, digest)[-_REMEMBERED_DIGESTS:]
 
 
 def _digest(result: TaskResult, log_sha256: bytes | None) -> bytes:

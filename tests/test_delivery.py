@@ -105,6 +105,20 @@ def test_an_older_end_is_stale_even_later() -> None:
     assert deliver(new, old, submission(status="warning"), old)[0] == ["created", "stale", "updated", "stale"]
 
 
+def test_late_results_push_out_none_that_was_stored() -> None:
+    """However many results with an older end come, a superseded one is still known and undoes nothing."""
+    failed, won = submission(status="failed"), submission(end_time=NOON)
+    late = [submission(end_time=NOON - number * HOUR, status="failed") for number in range(1, 41)]
+    outcomes, stored = deliver(
+        failed, won, *late, failed, submission(status="warning"), *late[-16:], late[0], failed, won
+    )
+    assert outcomes[:2] == ["created", "updated"]
+    assert outcomes[2:43] == ["stale"] * 41
+    assert outcomes[43:60] == ["updated", *["stale"] * 16]  # also where no end is left to compare with
+    assert len(stored.superseded) <= 32
+    assert outcomes[-2:] == ["stale", "stale"]
+
+
 def test_a_lost_log_is_found() -> None:
     """The same content brings a lost log; without one it is a replay."""
     first = submission(log="log")
