@@ -210,7 +210,7 @@ class Backend(Protocol):
         ...
 
     def add_token(self, token: AgentToken) -> None:
-        """Store a token, whose prefix is not stored yet.
+        """Store a token, whose prefix is random. Storing it again, as a retry does, changes nothing.
 
         Args:
             token: The token.

@@ -155,9 +155,11 @@ def open_store(
     try:
         open_backend = entry_point.load()
     except ModuleNotFoundError as error:
+        owner = entry_point.dist.name if entry_point.dist else entry_point.module
         extra = entry_point.module.removeprefix("backuplog_")
+        wanted = f"'backuplog[{extra}]'" if owner == "backuplog" else f"{error.name}, or what {owner} says"
         raise BackendNotFound(
-            f"{error.name} is not installed, which this backend needs: pip install 'backuplog[{extra}]'"
+            f"{error.name} is not installed, which this backend needs: pip install {wanted}"
         ) from error
     backend: Backend = open_backend(url, tenant_id=tenant_id, migrate=migrate, **options)
     return Store(backend, agent_exists=agent_exists, observers=tuple(observers), retry_timeout=retry_timeout)

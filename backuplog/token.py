@@ -119,7 +119,11 @@ def revoke_agent_token(store: Store, token: str) -> bool:
         StoreError: The store failed.
     """
     prefix = ([*token.split("_", 2), ""])[1] or token
-    return prefix.isascii() and prefix.isalnum() and store.call(store.backend.remove_token, prefix)
+    if not (prefix.isascii() and prefix.isalnum()):
+        return False
+    # Looked up first: a removal whose answer was lost finds nothing when it is tried again.
+    was_there = bool(store.call(store.backend.list_tokens, prefix=prefix))
+    return store.call(store.backend.remove_token, prefix) or was_there
 
 
 def list_agent_tokens(store: Store, agent_id: UUID | str) -> list[AgentToken]:

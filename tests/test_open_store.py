@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,17 @@ def test_two_owners_of_a_scheme_are_an_error(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_missing_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backend whose driver is missing names the extra that brings it."""
+    """A backend whose driver is missing names it; one of ours names the extra that brings it, another's its owner."""
     (tmp_path / "backuplog_lacking.py").write_text("import a_driver_that_is_not_there\n")
     install(tmp_path, "lacking", "lacking = backuplog_lacking:open_backend")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(backuplog.BackendNotFound, match=r"a_driver_that_is_not_there .*'backuplog\[lacking\]'"):
+    with pytest.raises(backuplog.BackendNotFound, match="pip install a_driver_that_is_not_there, or what lacking says"):
         backuplog.open_store("lacking://")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for name in [name for name in sys.modules if name.startswith("backuplog_postgres")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(backuplog.BackendNotFound, match=r"psycopg is not installed, .*'backuplog\[postgres\]'"):
+        backuplog.open_store("postgresql://")
 
 
 def test_errors_have_stable_slugs_and_statuses() -> None:

@@ -23,11 +23,12 @@ class Faulty:
         self.failures: list[Exception] = []
         self.calls = 0
         self.works_first = False
+        self.only = ""
 
     def __getattr__(self, name: str) -> Any:
         """Give a method that fails while failures are left."""
         method = getattr(self.backend, name)
-        if not callable(method) or name == "close":
+        if not callable(method) or name == "close" or self.only not in ("", name):
             return method
 
         def call(*arguments: Any, **keywords: Any) -> Any:
@@ -87,6 +88,23 @@ def test_an_answer_that_was_lost_ends_as_replayed(
     faulty.failures, faulty.works_first = [backuplog.StoreUnavailable()], True
     assert backuplog.ingest_task_result(shaky, agent_id, payload()).outcome == "replayed"
     assert backuplog.query_runs(shaky).total == 1
+
+
+def test_tokens_whose_answers_were_lost_are_issued_and_revoked(
+    shaky: backuplog.Store, agent_id: UUID, faulty: Faulty
+) -> None:
+    """A token whose storing was done is valid, and one whose removal was done counts as revoked."""
+    faulty.works_first = True
+    faulty.only = "add_token"
+    faulty.failures = [backuplog.StoreUnavailable()]
+    token = backuplog.issue_agent_token(shaky, agent_id)
+    assert faulty.failures == []
+    assert backuplog.verify_agent_token(shaky, token).agent_id == agent_id
+    faulty.only = "remove_token"
+    faulty.failures = [backuplog.StoreUnavailable()]
+    assert backuplog.revoke_agent_token(shaky, token)
+    assert faulty.failures == []
+    assert not backuplog.revoke_agent_token(shaky, token)
 
 
 def test_it_gives_up(shaky: backuplog.Store, agent_id: UUID, faulty: Faulty) -> None:

@@ -428,6 +428,7 @@ class PostgresBackend:
 
     _ADD_TOKEN: Final = f"""
         INSERT INTO {{schema}}.backup_agent_tokens (tenant_id, {_TOKEN}) VALUES (%b, %b, %b, %b, %b, %b, %b)
+        ON CONFLICT (tenant_id, prefix) DO NOTHING
     """
 
     def add_token(self, token: AgentToken) -> None:

@@ -317,7 +317,10 @@ class SqliteBackend:
         """List each policy's newest success."""
         return self._runs(self._LIST_LAST_SUCCESSES, {"tenant": self._tenant})
 
-    _ADD_TOKEN: Final = f"INSERT INTO backup_agent_tokens (tenant_id, {_TOKEN}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    _ADD_TOKEN: Final = f"""
+        INSERT INTO backup_agent_tokens (tenant_id, {_TOKEN}) VALUES (?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (tenant_id, prefix) DO NOTHING
+    """
 
     def add_token(self, token: AgentToken) -> None:
         """Store a token."""

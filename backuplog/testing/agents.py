@@ -56,6 +56,15 @@ class AgentContract(Contract):
             touched = attrs.evolve(tokens[0], last_used_at=NOON)
             assert list(store.backend.list_tokens(agent_id=agent_id)) == [tokens[1], touched]
 
+    def test_a_token_that_is_stored_again_is_the_same(self) -> None:
+        """A retry of storing a token, whose answer was lost, changes nothing and is no error."""
+        with self._known() as (store, agent_id):
+            token = backuplog.issue_agent_token(store, agent_id)
+            stored = backuplog.verify_agent_token(store, token)
+            store.backend.add_token(stored)
+            assert backuplog.list_agent_tokens(store, agent_id) == [stored]
+            assert backuplog.verify_agent_token(store, token) == stored
+
     def test_a_removed_token_stays_away(self) -> None:
         """A token is removed once, and noting its use does not bring it back."""
         with self._known() as (store, agent_id):
