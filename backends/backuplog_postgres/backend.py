@@ -495,8 +495,10 @@ def _where(terms: Sequence[Term]) -> tuple[str, list[object]]:
         else:
             conditions.append(f"{column} {operator} %b")
             parameters.append(value)
-        if column == "status" and operator == "=":
-            conditions.append("status = 'success'" if value == "success" else "status <> 'success'")
+        if column == "status" and value == "success":
+            conditions.append("status = 'success'")
+        elif column == "status" and "success" not in value:
+            conditions.append("status <> 'success'")
     return " AND ".join(conditions), parameters
 
 

@@ -278,8 +278,13 @@ class SqliteBackend:
 
     def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
         """List the runs that meet every filter, newest first."""
-        where, parameters = _where(query_terms(self._tenant_id, query, after))
-        return self._runs(f"{self._LIST_RUNS}{where}{self._NEWEST_FIRST}", (*parameters, limit))
+        searches = [_where(terms) for terms in _searches(query_terms(self._tenant_id, query, after))]
+        lists = [f"{self._LIST_RUNS}{where}{self._NEWEST_FIRST}" for where, _ in searches]
+        values = [value for _, parameters in searches for value in (*parameters, limit)]
+        if len(lists) == 1:
+            return self._runs(lists[0], values)
+        merged = " UNION ALL ".join(f"SELECT * FROM ({statement})" for statement in lists)
+        return self._runs(f"{merged}{self._NEWEST_FIRST}", (*values, limit))
 
     def _runs(self, statement: str, parameters: Sequence[object] | Mapping[str, object]) -> list[BackupRun]:
         rows = self._fetch(statement, parameters)
@@ -289,8 +294,10 @@ class SqliteBackend:
 
     def count_runs(self, query: RunQuery) -> int:
         """Count the runs that meet every filter."""
-        where, parameters = _where(query_terms(self._tenant_id, query))
-        return int(self._fetch(f"{self._COUNT_RUNS}{where}", parameters)[0][0])
+        searches = [_where(terms) for terms in _searches(query_terms(self._tenant_id, query))]
+        counts = [f"({self._COUNT_RUNS}{where})" for where, _ in searches]
+        values = [value for _, parameters in searches for value in parameters]
+        return int(self._fetch(f"SELECT {' + '.join(counts)}", values)[0][0])
 
     # A step from policy to policy, and in each the newest success: two look-ups in the index of successes for each,
     # which SQLite would not choose by itself.
@@ -357,6 +364,18 @@ class SqliteBackend:
         key = self._tenant, prefix
         removed = self._connections.write(lambda cursor: cursor.execute(self._REMOVE_TOKEN, key).rowcount)
         return removed == 1
+
+
+def _searches(terms: Sequence[Term]) -> list[list[Term]]:
+    """Take several statuses apart where the index of those other than success serves each of them.
+
+    SQLite would read all runs of the tenant for them: 36 ms instead of 0.3 for the active ones among 300,000.
+    """
+    status = next((term for term in terms if term.operator == "in"), None)
+    columns = {term.column for term in terms}
+    if status is None or "success" in status.value or not columns.isdisjoint(("agent_id", "policy_id")):
+        return [[*terms]]
+    return [[Term("status", "=", word) if term is status else term for term in terms] for word in status.value]
 
 
 def _where(terms: Sequence[Term]) -> tuple[str, list[bytes | str | int]]:

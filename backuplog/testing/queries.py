@@ -78,6 +78,27 @@ class QueryContract(Contract):
 
             check()
 
+    def test_several_rare_statuses_are_listed_as_one(self) -> None:
+        """Runs of several statuses, without an agent or a policy, come in one order, page by page, and are counted."""
+        with self._known() as (store, agent_id):
+            statuses = ["running", "success", "pending", "failed", "running", "odd"]
+            sent = [
+                payload(status=status, startTime=f"2026-11-24T0{number % 5}:00:00Z")
+                for number, status in enumerate(statuses * 5)
+            ]
+            backuplog.ingest_task_results(store, [(agent_id, result) for result in sent])
+            for wanted in (
+                ("running", "pending"),
+                ("running", "pending", "odd"),
+                ("failed", "success"),
+                ("odd", "none"),
+            ):
+                query = RunQuery(status=wanted, limit=4)
+                listed = walk(store, query)
+                everything = walk(store, RunQuery(limit=1000))
+                assert listed == [run for run in everything if run.status in wanted]
+                assert backuplog.query_runs(store, query).total == len(listed)
+
     def test_pages_skip_and_repeat_nothing_while_runs_arrive(self) -> None:
         """A walk over pages sees each run that was there exactly once, whatever is inserted meanwhile."""
         with self._known() as (store, agent_id):

@@ -118,6 +118,24 @@ def test_the_last_successes_are_found_by_their_index(tmp_path: Path) -> None:
     ]
 
 
+def test_active_runs_are_found_by_the_index_of_rare_statuses(tmp_path: Path) -> None:
+    """What is active now is asked for by one search for each status, and never by reading a tenant's runs."""
+    with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
+        backend: Any = store.backend
+        asked: list[str] = []
+        fetch = backend._fetch
+
+        def note(statement: str, parameters: Any) -> Any:
+            asked.extend(row[3] for row in fetch(f"EXPLAIN QUERY PLAN {statement}", parameters))
+            return fetch(statement, parameters)
+
+        vars(backend)["_fetch"] = note
+        assert backuplog.query_runs(store, backuplog.RunQuery(status=("pending", "running"))).total == 0
+    searches = [detail for detail in asked if "backup_runs" in detail]
+    assert len(searches) == 4
+    assert all("backup_runs_status (tenant_id=? AND status=?)" in detail for detail in searches)
+
+
 def test_room_is_given_back_in_steps(tmp_path: Path) -> None:
     """A file of our own can be made smaller step by step; in another's file that is left as it is."""
     with backuplog.open_store(f"sqlite:///{tmp_path / 'ours.db'}"):
