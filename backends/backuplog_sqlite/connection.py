@@ -80,15 +80,7 @@ class OwnConnections:
         Raises:
             StoreUnavailable: Another thread or process was writing for too long.
         """
-
-        def transact(cursor: sqlite3.Cursor) -> _Returned:
-            cursor.execute("BEGIN IMMEDIATE")
-            returned = work(cursor)
-            self._require_file()
-            cursor.execute("COMMIT")
-            return returned
-
-        return self._use_writer(transact)
+        return self._use_writer(work, is_transaction=True)
 
     def read(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
         """Do work with a cursor of a connection that nobody else uses meanwhile.
@@ -97,16 +89,13 @@ class OwnConnections:
             work: What to do.
         """
         if self._path == MEMORY:
-            return self._use_writer(work)
+            return self._use_writer(work, is_transaction=False)
         self._require_open()
         with _translated(self._path):
             try:
                 connection = self._idle.pop()
             except IndexError:
-                # It must be there: SQLite would make another, empty one.
-                connection = self._connect(f"{Path(self._path).as_uri()}?mode=rw")
-                connection.execute("PRAGMA query_only = ON")
-                self._require_file()
+                connection = self._open_reader()
             try:
                 with closing(connection.cursor()) as cursor:
                     return work(cursor)
@@ -116,7 +105,7 @@ class OwnConnections:
                 else:
                     self._idle.append(connection)
 
-    def _use_writer(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+    def _use_writer(self, work: Callable[[sqlite3.Cursor], _Returned], *, is_transaction: bool) -> _Returned:
         """Do work with the writer, which is this thread's alone meanwhile.
 
         A signal may raise after any call. Whatever it interrupts, no transaction stays open and no lock stays taken.
@@ -126,11 +115,17 @@ class OwnConnections:
             self._take_writer()
             is_ours = True
             with _translated(self._path), closing(self._writer.cursor()) as cursor:
+                if is_transaction:
+                    cursor.execute("BEGIN IMMEDIATE")
                 returned = work(cursor)
+                if is_transaction:
+                    self._require_file()
+                    cursor.execute("COMMIT")
         except BaseException:
             try:
                 if is_ours and not self._closed and self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                    with _translated(self._path):
+                        self._writer.execute("ROLLBACK")
             finally:
                 with suppress(RuntimeError):  # It is not this thread's where nobody let it have it.
                     self._lock.release()
@@ -168,6 +163,17 @@ class OwnConnections:
             raise StoreError(
                 f"the store of {self._path} was opened before this process was forked: open it after the fork"
             )
+
+    def _open_reader(self) -> sqlite3.Connection:
+        # The file must be there: SQLite would make another, empty one.
+        connection = self._connect(f"{Path(self._path).as_uri()}?mode=rw")
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            self._require_file()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _require_file(self) -> None:
         """Make sure that what is written goes where others will look for it, and not into a file without a name."""
