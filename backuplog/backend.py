@@ -12,7 +12,15 @@ from uuid import UUID
 
 from .chunk import CHUNK_BYTES, Chunk, Frame, Log, compress, decode, place, split
 from .delivery import Answer, AnswerT, Change, Decision, StoredRun, Submission, prepare_submission
-from .errors import AgentNotFound, RunConflict, SchemaOutdated, StoreError, StoreUnavailable, TransactionRolledBack
+from .errors import (
+    AgentNotFound,
+    CorruptLog,
+    RunConflict,
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+    TransactionRolledBack,
+)
 from .model import DEFAULT_TENANT, FIGURES, Agent, AgentToken, BackupRun, LogState, Receipt, RunQuery, RunStats
 from .row import (
     AGENT_COLUMNS,
@@ -54,6 +62,7 @@ __all__ = [
     "BackupRun",
     "Change",
     "Chunk",
+    "CorruptLog",
     "Decision",
     "Frame",
     "Log",
@@ -188,7 +197,8 @@ class Backend(Protocol):
 
         Args:
             query: The filters. Ignore its ``cursor``, ``limit`` and ``with_total``.
-            after: List only runs that come after this start time and id in that order; ids compare as 16 bytes.
+            after: List only runs that come after this start time and id in that order; ids compare as 16 bytes. They
+                are those of a run that meets the filters.
             limit: The most runs to list.
         """
         ...

@@ -85,6 +85,9 @@ class Change(Protocol[AnswerT_co]):
     def decide(self, stored: StoredRun | None) -> Decision[AnswerT_co]:
         """Decide what the change does. This is pure and quick, and may be called any number of times.
 
+        A backend may ask about any run as if nothing were stored, and discard the decision. So it answers, and does not
+        raise. A change that is made again, because its answer was lost, must do no harm.
+
         Args:
             stored: What is stored under ``run_id``; None if nothing is.
         """

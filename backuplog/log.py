@@ -176,7 +176,8 @@ def _piece_at(store: Store, stored: StoredRun, offset: int) -> tuple[int, bytes]
     chunk = store.call(store.backend.find_chunk, run_id, stored.log_version, offset)
     if chunk is None or offset >= chunk.offset + chunk.size:
         current = store.call(store.backend.find_run, run_id)
-        if current is None or current.log_version != stored.log_version:
+        is_expired = current is not None and current.run.log_state is LogState.EXPIRED
+        if current is None or current.log_version != stored.log_version or is_expired:
             raise LogReplaced
         raise CorruptLog(f"the log of run {run_id} has no chunk for its byte {offset:,}")
     return chunk.offset, decode(chunk, run_id, stored.log_version)

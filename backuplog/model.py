@@ -290,7 +290,7 @@ class BackupRun:
     log_bytes: int
     log_sha256: bytes | None
     dropped_bytes: int = 0
-    stats: RunStats | None = None
+    stats: RunStats | None = attrs.field(default=None, converter=as_stats)
 
     @property
     def is_active(self) -> bool:

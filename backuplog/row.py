@@ -85,7 +85,7 @@ _MAX_VERSION: Final = 2**62
 _LOG_STATES: Final = {state.value: state for state in LogState}
 _NO_STATS: Final = (None,) * (len(FIGURES) + 1)
 # What a value of the wrong kind or out of range makes the conversions raise.
-_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
+_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 Row: TypeAlias = tuple[Any, ...]
 """A row as a driver takes and returns it."""
@@ -310,4 +310,6 @@ def damaged_row(what: str, key: object, why: object) -> StoreError:
     """
     if isinstance(key, bytes):
         key = UUID(bytes=key) if len(key) == _ID_BYTES else key.hex()
-    return StoreError(f"the row of {what} {key} is damaged ({why}): restore it from a backup, or remove it")
+    return StoreError(
+        f"the row of {what} {key} is damaged ({why}): restore it from a backup, or remove it, and with a run its chunks"
+    )

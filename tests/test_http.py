@@ -5,6 +5,7 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import backuplog
 from backuplog import http
 from backuplog.http.request import parse_range
-from backuplog.testing.changes import Expire
+from backuplog.testing.changes import Append, Expire
 
 Payload = Callable[..., dict[str, Any]]
 OPEN = http.Guard(tokens=False)
@@ -300,6 +301,21 @@ def test_an_expired_log_is_gone(store: backuplog.Store, agent_id: UUID, payload:
     for query in ("", "tail=1"):
         status, _, problem = get(http.get_backup_run_log, store, str(agent_id), sent["taskId"], query=query)
         assert (status, problem["error_type"], problem["title"]) == (410, "log_expired", "Gone")
+
+
+def test_a_log_that_grows_has_no_tag(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
+    """Nobody is told that a log is what it was while it grows; a task without a log has a tag until it has one."""
+    sent = payload(status="running")
+    run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+    ask = partial(get, http.get_backup_run_log, store, str(agent_id), sent["taskId"])
+    status, headers, _ = ask()
+    assert (status, headers["ETag"]) == (200, '"none"')
+    for length in (4, 8):
+        store.backend.submit([Append(run_id, b"line")])
+        status, headers, log = ask(**{"If-None-Match": '"none"'})
+        assert (status, "ETag" in headers, len(log)) == (200, False, length)
+        status, _, log = ask(**{"If-Range": '"none"', "Range": "bytes=0-0"})
+        assert (status, len(log)) == (200, length)
 
 
 def test_a_lost_log_is_said_to_be_lost(

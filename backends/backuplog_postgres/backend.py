@@ -217,7 +217,7 @@ class PostgresBackend:
         """Make changes, in one transaction."""
         if len(changes) == 1:
             first = changes[0].decide(None)
-            if first.write is not None and first.write.run.log_bytes <= CHUNK_BYTES:
+            if first.write is not None and first.drop is None and first.write.run.log_bytes <= CHUNK_BYTES:
                 chunks = list(first.chunks)
                 if len(chunks) <= 1 and self._create(first.write, chunks, changes[0].requires_agent):
                     return [first.answer]
@@ -274,7 +274,10 @@ class PostgresBackend:
             stored |= self._lock(cursor, waiting - created)
             # What was there to be inserted and is gone to be locked is inserted anew.
             waiting = (waiting & firsts.keys()) - created - stored.keys()
-        self._insert_chunks(cursor, [firsts[run_id][1] for run_id in sorted(created)])
+        decisions = [firsts[run_id][1] for run_id in sorted(created)]
+        for decision in decisions:
+            self._drop_chunks(cursor, decision)
+        self._insert_chunks(cursor, decisions)
         answers: list[AnswerT | AgentNotFound] = [AgentNotFound() for _ in changes]
         for number, change in known.items():
             if change.run_id in created and firsts[change.run_id][0] == number:
@@ -334,9 +337,12 @@ class PostgresBackend:
             return
         key = self._tenant_id, decision.write.run.id
         self._execute(cursor, self._UPDATE_RUN, (*stored_run_row(decision.write, _same, _same), *key))
-        if decision.drop is not None:
-            self._execute(cursor, self._DROP_CHUNKS, (*key, decision.drop))
+        self._drop_chunks(cursor, decision)
         self._insert_chunks(cursor, [decision])
+
+    def _drop_chunks(self, cursor: Cursor, decision: Decision[Any]) -> None:
+        if decision.write is not None and decision.drop is not None:
+            self._execute(cursor, self._DROP_CHUNKS, (self._tenant_id, decision.write.run.id, decision.drop))
 
     _INSERT_CHUNK: Final = f"""
         INSERT INTO {{schema}}.backup_run_logs ({_CHUNK_KEY}, {_CHUNK}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b)
@@ -470,7 +476,8 @@ class PostgresBackend:
 
 def _quoted(schema: str) -> str:
     # PostgreSQL would cut a longer name; a percent sign would be a placeholder in some statements and not in others.
-    if not 0 < len(schema.encode()) <= _NAME_BYTES or not _NOT_IN_NAMES.isdisjoint(schema):
+    is_text = not any("\ud800" <= letter <= "\udfff" for letter in schema)
+    if not (is_text and 0 < len(schema.encode()) <= _NAME_BYTES and _NOT_IN_NAMES.isdisjoint(schema)):
         raise StoreError(f"schema must be a name of 1 to {_NAME_BYTES} bytes without a percent sign")
     return Identifier(schema).as_string()
 

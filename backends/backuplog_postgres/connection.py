@@ -41,6 +41,7 @@ _FAILED: Final = {
     "25P02": "the caller's transaction has failed: roll it back and begin it again",
     "42501": "this user of PostgreSQL lacks a right: grant it the schema, its tables and, to migrate, CREATE",
     "53100": "PostgreSQL cannot write: free space on its disk",
+    "42704": "row-level security was turned on after this store was opened: open it again",
     "57P04": "the database was dropped while it was used: open the store of another",
     "XX001": "the database is damaged: restore it from a backup",
     "XX002": "an index of the database is damaged: rebuild it with REINDEX",
@@ -200,8 +201,9 @@ class PooledConnections:
         self._require_open()
         with translated():
             connection = self._pool.getconn()
-            changed = not connection.autocommit
+            changed = False
             try:
+                changed = not connection.autocommit
                 if changed:
                     connection.autocommit = True
                 yield connection

@@ -26,6 +26,7 @@ from backuplog.backend import (
     BackupRun,
     Change,
     Chunk,
+    CorruptLog,
     Decision,
     Row,
     RunQuery,
@@ -220,6 +221,10 @@ class SqliteBackend:
             self._INSERT_RUN,
             [(self._tenant, *stored_run_row(stored, _bytes_of, _microseconds)) for stored, _ in written],
         )
+        for decision in created.values():
+            if decision.write is not None and decision.drop is not None:
+                key = self._tenant, _bytes_of(decision.write.run.id), decision.drop
+                cursor.execute(self._DROP_CHUNKS, key)
         self._insert_chunks(cursor, written)
 
     _UPDATE_RUN: Final = (
@@ -271,7 +276,10 @@ class SqliteBackend:
         """Find the chunk that holds the byte at an offset."""
         key = self._tenant, _bytes_of(run_id), log_version, offset
         rows = self._fetch(self._FIND_CHUNK, key)
-        return read_chunk(_checked("chunk", rows[0])) if rows else None
+        column = _odd_column("chunk", tuple(map(type, rows[0]))) if rows else None
+        if column is not None:
+            raise CorruptLog(f"a chunk of the log of run {run_id} is damaged: its {column} is of another type")
+        return read_chunk(rows[0]) if rows else None
 
     _LIST_RUNS: Final = f"SELECT {_RUN} FROM backup_runs WHERE "
     _NEWEST_FIRST: Final = " ORDER BY start_time DESC, id DESC LIMIT ?"
@@ -430,7 +438,7 @@ def _checked(shape: str, row: Row) -> Row:
     """Return a row whose values are of the types of its columns, which SQLite does not see to."""
     column = _odd_column(shape, tuple(map(type, _PICK[shape](row))))
     if column is not None:
-        raise damaged_row(shape, row[0], f"its {column} is of another type")
+        raise damaged_row(shape.removeprefix("stored "), row[0], f"its {column} is of another type")
     return row
 
 

@@ -48,6 +48,7 @@ class OwnConnections:
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()  # which says whose it is: nobody can release it for another thread
+        self._owner: int | None = None
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
         self._process = os.getpid()
@@ -110,10 +111,11 @@ class OwnConnections:
 
         A signal may raise after any call. Whatever it interrupts, no transaction stays open and no lock stays taken.
         """
-        is_ours = False
+        self._require_open()
+        if self._owner == threading.get_ident():
+            raise StoreError(f"{self._path} cannot be used by the handler of a signal that interrupted its own thread")
         try:
             self._take_writer()
-            is_ours = True
             with _translated(self._path), closing(self._writer.cursor()) as cursor:
                 if is_transaction:
                     cursor.execute("BEGIN IMMEDIATE")
@@ -123,35 +125,46 @@ class OwnConnections:
                     cursor.execute("COMMIT")
         except BaseException:
             try:
-                if is_ours and not self._closed and self._writer.in_transaction:
-                    with _translated(self._path):
+                with _translated(self._path), suppress(sqlite3.ProgrammingError):  # It may be closed by now.
+                    if self._owner == threading.get_ident() and self._writer.in_transaction:
                         self._writer.execute("ROLLBACK")
             finally:
-                with suppress(RuntimeError):  # It is not this thread's where nobody let it have it.
-                    self._lock.release()
+                self._give_writer_back()
             raise
-        self._lock.release()
+        if self._closed:
+            self._give_writer_back()
+        else:  # Not one call between the commit and this: no signal's handler can come before the lock is free.
+            self._owner = None
+            self._lock.release()
         return returned
 
     def _take_writer(self) -> None:
-        self._require_open()
         if not self._lock.acquire(timeout=self._busy_timeout):
             raise StoreUnavailable(
                 f"another thread has been writing to {self._path} for {self._busy_timeout:g} s: try again later"
             )
+        self._owner = threading.get_ident()
         self._require_open()
-        if self._writer.in_transaction:
-            raise StoreError(
-                f"{self._path} cannot be used by the handler of a signal that interrupted this very thread"
-            )
+
+    def _give_writer_back(self) -> None:
+        """Free the writer, if it is this thread's; close it, if a signal's handler has closed the store meanwhile."""
+        try:
+            if self._closed and self._owner == threading.get_ident():
+                self._writer.close()
+        finally:
+            if self._owner == threading.get_ident():
+                self._owner = None
+            with suppress(RuntimeError):  # It is not this thread's where nobody let it have it.
+                self._lock.release()
 
     def close(self) -> None:
         """Wait for the write that is under way, if any, and close every connection that is not being read from."""
         self._closed = True
         if os.getpid() != self._process:
             return  # The parent's connections: closing them here would drop the locks that the parent holds.
-        with self._lock:
-            self._writer.close()
+        if self._owner != threading.get_ident():  # A signal's handler leaves that to the write that it interrupted.
+            with self._lock:
+                self._writer.close()
         with suppress(IndexError):
             while True:
                 self._idle.pop().close()
@@ -262,7 +275,10 @@ class CallersConnection:
         connection = self._connection
         with _translated("the caller's database"):
             if self._rolled_back:
-                raise TransactionRolledBack
+                raise TransactionRolledBack(
+                    "SQLite rolled back the caller's whole transaction: begin it again, bind the store again, "
+                    "and repeat all of it"
+                )
             was_open = connection.in_transaction
             if not was_open and (connection.isolation_level is None or getattr(connection, "autocommit", -1) is True):
                 raise StoreError("the caller's connection has no open transaction: execute BEGIN IMMEDIATE first")

@@ -246,9 +246,10 @@ def get_backup_run_log(
         raise LogExpired
     if tail is not None:
         return bytes_response(200, headers, tail_log(store, run.id, _lines(tail), agent_id=agent))
-    tag = f'"{run.log_sha256.hex()}"' if run.log_sha256 else '"none"'
-    headers |= {"ETag": tag, "Accept-Ranges": "bytes"}
-    if {tag, "*"} & entity_tags(request.headers.get("if-none-match", "")):
+    # A log that grows has no SHA-256, and no tag by which anybody could keep an older part of it.
+    tag = f'"{run.log_sha256.hex()}"' if run.log_sha256 else '"none"' if run.log_state is LogState.NONE else None
+    headers |= {"Accept-Ranges": "bytes"} if tag is None else {"ETag": tag, "Accept-Ranges": "bytes"}
+    if tag and {tag, "*"} & entity_tags(request.headers.get("if-none-match", "")):
         return Response(status=304, headers=headers, body=b"")
     is_current = request.headers.get("if-range", tag) == tag
     part = parse_range(request.headers.get("range", ""), run.log_bytes) if is_current else None

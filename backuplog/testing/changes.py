@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 import backuplog
-from backuplog import LogExpired, LogReplaced, LogState, RunStats, Store
+from backuplog import CorruptLog, LogExpired, LogReplaced, LogState, RunStats, Store
 from backuplog.backend import Change, Decision, StoredRun, compress, place
 
 from .common import NOON, at_once, payload, submission_of
@@ -95,6 +95,25 @@ class Expire(_Toy):
         return Decision(answer=run.log_bytes, write=write, drop=0)
 
 
+@attrs.frozen
+class Renumber(_Toy):
+    """Give the log a number that it has no chunks under."""
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Write the run alone."""
+        return Decision(answer=0, write=attrs.evolve(stored, log_version=stored.log_version + 1))
+
+
+@attrs.frozen
+class Refuse(_Toy):
+    """Write nothing, and say what would have been written."""
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Answer alone."""
+        chunks = place([compress(b"never")], self.run_id, stored.log_version, stored.run.log_bytes)
+        return Decision(answer=7, chunks=chunks, drop=0)
+
+
 class ChangeContract(Contract):
     """Changes of every kind: a backend makes those that it has never heard of."""
 
@@ -174,6 +193,30 @@ class ChangeContract(Contract):
             assert other.submit([Append(run_id, b"theirs")]) == [-1]
             assert backuplog.read_log(store, run_id) == b""
 
+    def test_a_decision_that_writes_nothing_touches_no_chunk(self) -> None:
+        """Of a decision without a run to write, neither chunks nor what is to go counts."""
+        with self._known() as (store, agent_id):
+            run_id = backuplog.ingest_task_result(store, agent_id, payload(log="kept")).run_id
+            assert store.backend.submit([Refuse(run_id), Refuse(run_id)]) == [7, 7]
+            assert _chunks(store, run_id) == [0]
+            assert backuplog.read_log(store, run_id) == b"kept"
+
+    def test_chunks_stay_under_the_version_they_were_stored_with(self) -> None:
+        """A run whose log gets another version without chunks has none; those of the older one are not its own."""
+        with self._known() as (store, agent_id):
+            run_id = backuplog.ingest_task_result(store, agent_id, payload(log="log")).run_id
+            store.backend.submit([Renumber(run_id)])
+            assert store.backend.find_chunk(run_id, 2, 0) is None
+            with pytest.raises(CorruptLog, match="has no chunk for its byte 0"):
+                backuplog.read_log(store, run_id)
+
+    def test_figures_that_say_nothing_are_none(self) -> None:
+        """A run with empty figures comes back without any, wherever it is kept."""
+        with self._known() as (store, agent_id):
+            run_id = backuplog.ingest_task_result(store, agent_id, payload(stats={"filesNew": 1})).run_id
+            store.backend.submit([Record(run_id, RunStats())])
+            assert backuplog.get_run(store, run_id).stats is None
+
     def test_changes_of_one_call_see_each_other(self) -> None:
         """Changes of one run in one call are made in order, whether they create it or find it, results among them."""
         with self._known() as (store, agent_id):
@@ -228,7 +271,7 @@ def _chunks(store: Store, run_id: UUID) -> list[int]:
     offsets: list[int] = []
     for version in range(1, 4):
         end = 2**40
-        while (chunk := store.backend.find_chunk(run_id, version, end)) is not None:
+        while end >= 0 and (chunk := store.backend.find_chunk(run_id, version, end)) is not None:
             offsets.append(chunk.offset)
             end = chunk.offset - 1
     return sorted(offsets)

@@ -18,7 +18,7 @@ from .transactional import TransactionalStoreContract
 NONSENSE = (
     "NULL", "''", "'odd'", "0", "-1", "2", "1.5", "9223372036854775807", "-9223372036854775808",
     "'infinity'", "'-infinity'", "'4714-11-24 00:00:00+00 BC'", "'294276-12-31 00:00:00+00'", "'NaN'", "9e999",
-    "'[]'", "'{\"files\": 1}'", "'{\"warnings\": -1}'", "'{\"failed_items\": 7}'", "'{'",
+    f"'{'[' * 100_000}'", "'[]'", "'{\"files\": 1}'", "'{\"warnings\": -1}'", "'{\"failed_items\": 7}'", "'{'",
     "'00000000-0000-0000-0000-000000000001'", "true", "false",
     "x'00'", "'\\x00'", "x'ff'", "zeroblob(16)", "zeroblob(33)",
 )  # fmt: skip
@@ -165,8 +165,8 @@ class DamageContract(TransactionalStoreContract):
                     backuplog.read_log(store, result["taskId"])
 
     def _write(self, connection: Any, statements: list[str]) -> None:
-        """Execute and commit the first of several statements that the database takes."""
-        for statement in statements[:-1]:
+        """Execute and commit the first of several statements that the database takes; skip where it takes none."""
+        for statement in statements:
             try:
                 connection.cursor().execute(statement)
             except Exception:  # noqa: BLE001 - another driver has other errors
@@ -174,8 +174,7 @@ class DamageContract(TransactionalStoreContract):
             else:
                 connection.commit()
                 return
-        connection.cursor().execute(statements[-1])
-        connection.commit()
+        pytest.skip("the database itself refuses what no row can hold")
 
 
 def _ours(verb: Callable[..., object], *arguments: object, **keywords: object) -> object:

@@ -193,7 +193,7 @@ def test_a_store_of_before_a_fork_refuses_to_work_after_it(store: backuplog.Stor
     assert backuplog.get_agent(store, agent_id).id == agent_id
 
 
-@pytest.mark.parametrize("schema", ["", "x" * 64, "100%", "a\0b", "é" * 32])
+@pytest.mark.parametrize("schema", ["", "x" * 64, "100%", "a\0b", "é" * 32, "\ud800"])
 def test_a_schemas_name_is_checked(url: str, schema: str) -> None:
     """A name that PostgreSQL would refuse or cut is refused."""
     with pytest.raises(backuplog.StoreError, match="1 to 63 bytes"):

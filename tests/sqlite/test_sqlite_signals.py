@@ -85,3 +85,63 @@ def test_a_signal_leaves_nothing_open(tmp_path: Path, kind: str) -> None:
     interrupted, acknowledged = map(int, done.stdout.split())
     assert interrupted == 2000
     assert acknowledged > 0
+
+
+# A handler that closes the store in the middle of this thread's own write, then returns, raises, or asks for more.
+CLOSING = """
+import os, signal, sys, threading, uuid
+import backuplog
+from backuplog.testing.common import NOON, payload, submission_of
+import attrs
+
+kind, path = sys.argv[1], sys.argv[2]
+store = backuplog.open_store("sqlite:///" + path)
+agent_id = backuplog.register_agent(store, uuid.uuid4()).id
+first = backuplog.ingest_task_result(store, agent_id, payload(log="first")).run_id
+submission = submission_of(store, agent_id, backuplog.parse_task_result(payload(log="x" * 3_000_000)), NOON)
+
+def handle(number, frame):
+    if kind == "thread":
+        threading.Thread(target=store.close).start()
+        while not store.backend._connections._closed:
+            pass
+    else:
+        store.close()
+    try:
+        backuplog.register_agent(store, uuid.uuid4())
+    except backuplog.StoreError as error:
+        print("refused", flush=True)
+    if kind == "exit":
+        raise SystemExit(3)
+
+signal.signal(signal.SIGTERM, handle)
+
+class Interrupted:
+    def chunks(self, *place):
+        chunks = submission.log.chunks(*place)
+        yield next(chunks)
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from chunks
+
+try:
+    print(store.backend.submit([attrs.evolve(submission, log=Interrupted())])[0].outcome.value, flush=True)
+finally:
+    with backuplog.open_store("sqlite:///" + path, busy_timeout=1, retry_timeout=0) as again:
+        print(backuplog.query_runs(again).total, len(backuplog.read_log(again, first)), flush=True)
+        backuplog.register_agent(again, uuid.uuid4())
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "output"),
+    [
+        ("return", 0, ["refused", "created", "2 5"]),
+        ("exit", 3, ["refused", "1 5"]),
+        ("thread", 0, ["refused", "created", "2 5"]),
+    ],
+)
+def test_a_handler_may_close_the_store(tmp_path: Path, kind: str, code: int, output: list[str]) -> None:
+    """Closing in a signal's handler lets the write that it interrupted end, or undoes it; nobody else has to wait."""
+    command = [sys.executable, "-c", CLOSING, kind, str(tmp_path / "backups.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.returncode, done.stdout.split("\n")[:-1]) == ("", code, output)

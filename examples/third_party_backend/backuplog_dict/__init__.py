@@ -38,7 +38,7 @@ class Tables:
 
     lock: threading.Lock = attrs.field(factory=threading.Lock)
     agents: dict[tuple[UUID, UUID], Agent] = attrs.field(factory=dict)
-    runs: dict[tuple[UUID, UUID], tuple[StoredRun, list[Chunk]]] = attrs.field(factory=dict)
+    runs: dict[tuple[UUID, UUID], tuple[StoredRun, list[tuple[int, Chunk]]]] = attrs.field(factory=dict)
     tokens: dict[tuple[UUID, str], AgentToken] = attrs.field(factory=dict)
     closed: bool = False
 
@@ -85,7 +85,7 @@ class DictBackend:
         """Make changes to copies, and keep them when all have been made, so that a failure leaves nothing."""
         tables = self._open()
         answers: list[AnswerT | AgentNotFound] = []
-        written: dict[tuple[UUID, UUID], tuple[StoredRun, list[Chunk]]] = {}
+        written: dict[tuple[UUID, UUID], tuple[StoredRun, list[tuple[int, Chunk]]]] = {}
         with tables.lock:
             for change in changes:
                 if change.requires_agent and (self.tenant_id, change.requires_agent) not in tables.agents:
@@ -96,8 +96,9 @@ class DictBackend:
                 decision = change.decide(stored)
                 answers.append(decision.answer)
                 if decision.write is not None:
-                    kept = [chunk for chunk in chunks if decision.drop is None or chunk.offset < decision.drop]
-                    written[key] = decision.write, [*kept, *decision.chunks]
+                    kept = [item for item in chunks if decision.drop is None or item[1].offset < decision.drop]
+                    version = decision.write.log_version
+                    written[key] = decision.write, [*kept, *((version, chunk) for chunk in decision.chunks)]
             tables.runs.update(written)  # Run and log at once: readers take no lock.
         return answers
 
@@ -107,10 +108,9 @@ class DictBackend:
 
     def find_chunk(self, run_id: UUID, log_version: int, offset: int) -> Chunk | None:
         """Find the chunk that holds the byte at an offset."""
-        stored, chunks = self._open().runs.get((self.tenant_id, run_id), (None, []))
-        if stored is None or stored.log_version != log_version:
-            return None
-        return max((chunk for chunk in chunks if chunk.offset <= offset), key=lambda chunk: chunk.offset, default=None)
+        _, chunks = self._open().runs.get((self.tenant_id, run_id), (None, []))
+        found = [chunk for version, chunk in chunks if version == log_version and chunk.offset <= offset]
+        return max(found, key=lambda chunk: chunk.offset, default=None)
 
     def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
         """List the runs that meet every filter, newest first."""
