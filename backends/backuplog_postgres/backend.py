@@ -1,6 +1,6 @@
 """The backend: what backuplog's contract asks for, as SQL beside the function that runs it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
@@ -274,10 +274,7 @@ class PostgresBackend:
             stored |= self._lock(cursor, waiting - created)
             # What was there to be inserted and is gone to be locked is inserted anew.
             waiting = (waiting & firsts.keys()) - created - stored.keys()
-        decisions = [firsts[run_id][1] for run_id in sorted(created)]
-        for decision in decisions:
-            self._drop_chunks(cursor, decision)
-        self._insert_chunks(cursor, decisions)
+        self._write_logs(cursor, [firsts[run_id][1] for run_id in sorted(created)])
         answers: list[AnswerT | AgentNotFound] = [AgentNotFound() for _ in changes]
         for number, change in known.items():
             if change.run_id in created and firsts[change.run_id][0] == number:
@@ -328,28 +325,26 @@ class PostgresBackend:
     _UPDATE_RUN: Final = (
         f"UPDATE {{schema}}.backup_runs SET ({_STORED_RUN}) = ROW ({_STORED_VALUES}) WHERE tenant_id = %b AND id = %b"
     )
-    _DROP_CHUNKS: Final = (
-        "DELETE FROM {schema}.backup_run_logs WHERE tenant_id = %b AND run_id = %b AND byte_offset >= %b"
-    )
 
     def _update(self, cursor: Cursor, decision: Decision[Any]) -> None:
         if decision.write is None:
             return
         key = self._tenant_id, decision.write.run.id
         self._execute(cursor, self._UPDATE_RUN, (*stored_run_row(decision.write, _same, _same), *key))
-        self._drop_chunks(cursor, decision)
-        self._insert_chunks(cursor, [decision])
+        self._write_logs(cursor, [decision])
 
-    def _drop_chunks(self, cursor: Cursor, decision: Decision[Any]) -> None:
-        if decision.write is not None and decision.drop is not None:
-            self._execute(cursor, self._DROP_CHUNKS, (self._tenant_id, decision.write.run.id, decision.drop))
-
+    _DROP_CHUNKS: Final = (
+        "DELETE FROM {schema}.backup_run_logs WHERE tenant_id = %b AND run_id = %b AND byte_offset >= %b"
+    )
     _INSERT_CHUNK: Final = f"""
         INSERT INTO {{schema}}.backup_run_logs ({_CHUNK_KEY}, {_CHUNK}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b)
     """
     _COPY_CHUNKS: Final = f"COPY {{schema}}.backup_run_logs ({_CHUNK_KEY}, {_CHUNK}) FROM STDIN (FORMAT BINARY)"
 
-    def _insert_chunks(self, cursor: Cursor, decisions: Iterable[Decision[Any]]) -> None:
+    def _write_logs(self, cursor: Cursor, decisions: Collection[Decision[Any]]) -> None:
+        for decision in decisions:
+            if decision.write is not None and decision.drop is not None:
+                self._execute(cursor, self._DROP_CHUNKS, (self._tenant_id, decision.write.run.id, decision.drop))
         rows = (  # one chunk at a time, so that a long log is never held encoded
             (self._tenant_id, decision.write.run.id, decision.write.log_version, *_chunk_row(chunk))
             for decision in decisions

@@ -2,7 +2,7 @@
 
 import math
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -196,7 +196,7 @@ class SqliteBackend:
                 continue
             run_id = change.run_id
             if run_id in created:
-                self._insert(cursor, created)
+                self._insert(cursor, created.values())
                 created = {}
             stored = self._stored_run(cursor, run_id)
             decision = change.decide(stored)
@@ -207,50 +207,48 @@ class SqliteBackend:
                 created[run_id] = decision
             else:
                 self._update(cursor, decision.write, decision)
-        self._insert(cursor, created)
+        self._insert(cursor, created.values())
         return answers
 
     _INSERT_RUN: Final = (
         f"INSERT INTO backup_runs (tenant_id, {_STORED_RUN}) VALUES (?{', ?' * len(STORED_RUN_COLUMNS)})"
     )
 
-    def _insert(self, cursor: sqlite3.Cursor, created: Mapping[UUID, Decision[Any]]) -> None:
+    def _insert(self, cursor: sqlite3.Cursor, created: Collection[Decision[Any]]) -> None:
         """Insert the runs that were not there with their logs, all at once: 1.6 times as fast as one by one."""
-        written = [(decision.write, decision.chunks) for decision in created.values() if decision.write]
+        written = [decision.write for decision in created if decision.write]
         cursor.executemany(
             self._INSERT_RUN,
-            [(self._tenant, *stored_run_row(stored, _bytes_of, _microseconds)) for stored, _ in written],
+            [(self._tenant, *stored_run_row(stored, _bytes_of, _microseconds)) for stored in written],
         )
-        for decision in created.values():
-            if decision.write is not None and decision.drop is not None:
-                key = self._tenant, _bytes_of(decision.write.run.id), decision.drop
-                cursor.execute(self._DROP_CHUNKS, key)
-        self._insert_chunks(cursor, written)
+        self._write_logs(cursor, created)
 
     _UPDATE_RUN: Final = (
         f"UPDATE backup_runs SET {_STORED_RUN.replace(',', ' = ?,')} = ? WHERE tenant_id = ? AND id = ?"
     )
-    _DROP_CHUNKS: Final = "DELETE FROM backup_run_logs WHERE tenant_id = ? AND run_id = ? AND byte_offset >= ?"
 
     def _update(self, cursor: sqlite3.Cursor, write: StoredRun, decision: Decision[Any]) -> None:
         key = self._tenant, _bytes_of(write.run.id)
         cursor.execute(self._UPDATE_RUN, (*stored_run_row(write, _bytes_of, _microseconds), *key))
-        if decision.drop is not None:
-            cursor.execute(self._DROP_CHUNKS, (*key, decision.drop))
-        self._insert_chunks(cursor, [(write, decision.chunks)])
+        self._write_logs(cursor, [decision])
 
+    _DROP_CHUNKS: Final = "DELETE FROM backup_run_logs WHERE tenant_id = ? AND run_id = ? AND byte_offset >= ?"
     _INSERT_CHUNK: Final = f"""
         INSERT INTO backup_run_logs (tenant_id, run_id, log_version, {_CHUNK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     """
 
-    def _insert_chunks(self, cursor: sqlite3.Cursor, written: Iterable[tuple[StoredRun, Iterable[Chunk]]]) -> None:
+    def _write_logs(self, cursor: sqlite3.Cursor, decisions: Collection[Decision[Any]]) -> None:
+        written = [(decision.write, decision) for decision in decisions if decision.write]
+        for stored, decision in written:
+            if decision.drop is not None:
+                cursor.execute(self._DROP_CHUNKS, (self._tenant, _bytes_of(stored.run.id), decision.drop))
         cursor.executemany(  # takes one chunk at a time, so that a long log is never held encoded
             self._INSERT_CHUNK,
             (
                 (self._tenant, run_id, version, chunk.offset, chunk.size, chunk.codec, chunk.checksum, chunk.data)
-                for stored, chunks in written
+                for stored, decision in written
                 for run_id, version in [(_bytes_of(stored.run.id), stored.log_version)]
-                for chunk in chunks
+                for chunk in decision.chunks
             ),
         )
 
