@@ -1,5 +1,6 @@
 """The store that people hold: a backend, with retries and observers; and the door to it."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -8,20 +9,27 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 import attrs
-import stamina
+import tenacity
 
 from .backend import Backend
-from .errors import BackendNotFound, StoreUnavailable
+from .errors import BackendNotFound, StoreError, StoreUnavailable
 from .model import DEFAULT_TENANT
 from .observe import LoggingObserver, Observer
 
 ENTRY_POINT_GROUP: Final = "backuplog.backends"
 
 _LONGEST_PAUSE: Final = 1.0
-_JITTER: Final = 0.1
+_PAUSES: Final = tenacity.wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE)
+
+_logger: Final = logging.getLogger("backuplog")
 
 _Given = ParamSpec("_Given")
 _Returned = TypeVar("_Returned")
+
+
+def _require_seconds(_: object, attribute: "attrs.Attribute[float]", value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise StoreError(f"{attribute.name} must be a number of seconds, 0 or more")
 
 
 @attrs.frozen(eq=False)
@@ -41,7 +49,7 @@ class Store:
     backend: Backend
     agent_exists: Callable[[UUID], bool] | None = attrs.field(default=None, kw_only=True, repr=False)
     observers: tuple[Observer, ...] = attrs.field(default=(), kw_only=True, repr=False)
-    retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False)
+    retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False, validator=_require_seconds)
 
     @property
     def tenant_id(self) -> UUID:
@@ -91,17 +99,24 @@ class Store:
         begun = time.monotonic()
         try:
             return method(*arguments, **keywords)
-        except StoreUnavailable:
+        except StoreUnavailable as error:
             remaining = self.retry_timeout - (time.monotonic() - begun)
-            if remaining <= 0 or not stamina.is_active():
+            if remaining <= 0:
                 raise
+            _log_retry(method, error, 0.0)
+
+        def log_pause(state: tenacity.RetryCallState) -> None:
+            _log_retry(method, state.outcome.exception() if state.outcome else None, state.upcoming_sleep)
+
         # At once the first time: a pool has other connections, and whoever won a deadlock has gone on.
-        for attempt in stamina.retry_context(
-            on=StoreUnavailable, attempts=None, timeout=remaining, wait_max=_LONGEST_PAUSE, wait_jitter=_JITTER
-        ):
-            with attempt:
-                return method(*arguments, **keywords)
-        raise AssertionError  # The last attempt answers or raises.
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StoreUnavailable),
+            stop=tenacity.stop_after_delay(remaining),
+            wait=_PAUSES,
+            before_sleep=log_pause,
+            reraise=True,
+        )
+        return again(method, *arguments, **keywords)
 
     def close(self) -> None:
         """Close the store. Closing it again, or closing a view, does nothing."""
@@ -116,6 +131,12 @@ class Store:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _log_retry(method: Callable[..., object], error: BaseException | None, pause: float) -> None:
+    operation = method.__name__
+    fields = {"operation": operation, "pause_seconds": pause}
+    _logger.warning("%s is retried in %.2f s: %s", operation, pause, error, extra=fields)
 
 
 def open_store(

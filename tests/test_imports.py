@@ -32,7 +32,7 @@ ORDER = [
     "http.guard",
     "http",
 ]
-LIBRARIES = {"attrs", "cattrs", "backports", "compression", "stamina"}
+LIBRARIES = {"attrs", "cattrs", "backports", "compression", "tenacity"}
 
 
 def imports(path: Path) -> list[tuple[str, list[str]]]:
@@ -74,7 +74,7 @@ def test_a_backend_comes_in_by_its_own_door(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ORDER)
 def test_the_core_imports_downwards(name: str) -> None:
-    """A module of the core imports only those before it, attrs, cattrs, stamina, zstd and the standard library."""
+    """A module of the core imports only those before it, attrs, cattrs, tenacity, zstd and the standard library."""
     path = ROOT / "backuplog" / name.replace(".", "/")
     allowed = {f"backuplog.{earlier}" for earlier in ORDER[: ORDER.index(name)]}
     for module, names in imports(path / "__init__.py" if path.is_dir() else path.with_suffix(".py")):

@@ -1,13 +1,14 @@
 """The store that people hold: what could not be done just then is tried again, for a time."""
 
+import functools
+import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-import stamina
 
 import backuplog
 
@@ -31,6 +32,7 @@ class Faulty:
         if not callable(method) or name == "close" or self.only not in ("", name):
             return method
 
+        @functools.wraps(method)
         def call(*arguments: Any, **keywords: Any) -> Any:
             self.calls += 1
             if self.failures and self.works_first:
@@ -43,14 +45,22 @@ class Faulty:
 
 
 @pytest.fixture
-def faulty(store: backuplog.Store) -> Iterator[Faulty]:
-    """Give a faulty backend, and retries that do not pause."""
-    with stamina.set_testing(True, attempts=3):
-        yield Faulty(store.backend)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Give the pauses between attempts, which take no time but on the clock."""
+    taken: list[float] = []
+    monkeypatch.setattr("time.sleep", taken.append)
+    monkeypatch.setattr("time.monotonic", lambda: 100.0 + sum(taken))
+    return taken
 
 
 @pytest.fixture
-def shaky(faulty: Any) -> backuplog.Store:
+def faulty(store: backuplog.Store) -> Faulty:
+    """Give a faulty backend."""
+    return Faulty(store.backend)
+
+
+@pytest.fixture
+def shaky(faulty: Any, pauses: list[float]) -> backuplog.Store:  # noqa: ARG001 - nobody waits here
     """Give a store on the faulty backend."""
     return backuplog.Store(faulty)
 
@@ -107,12 +117,44 @@ def test_tokens_whose_answers_were_lost_are_issued_and_revoked(
     assert not backuplog.revoke_agent_token(shaky, token)
 
 
-def test_it_gives_up(shaky: backuplog.Store, agent_id: UUID, faulty: Faulty) -> None:
-    """A store that stays unavailable is reported in the end."""
-    faulty.failures = [backuplog.StoreUnavailable() for _ in range(9)]
+def test_it_gives_up(shaky: backuplog.Store, agent_id: UUID, faulty: Faulty, pauses: list[float]) -> None:
+    """A store that stays unavailable for the whole budget is reported, a second after its end at most."""
+    faulty.failures = [backuplog.StoreUnavailable() for _ in range(10_000)]
     with pytest.raises(backuplog.StoreUnavailable):
         backuplog.get_agent(shaky, agent_id)
-    assert faulty.calls == 4
+    assert faulty.calls == len(pauses) + 2
+    assert max(pauses) <= 1
+    assert 30 <= sum(pauses) < 31
+
+
+def test_what_is_tried_again_is_logged(
+    shaky: backuplog.Store,
+    agent_id: UUID,
+    faulty: Faulty,
+    pauses: list[float],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Each retry is a warning of the logger backuplog, with the operation and the pause, and nothing is printed."""
+    faulty.failures = [backuplog.StoreUnavailable("it sleeps") for _ in range(3)]
+    with caplog.at_level(logging.WARNING, "backuplog"):
+        backuplog.get_agent(shaky, agent_id)
+    waited = [0.0, *pauses]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"list_agents is retried in {pause:.2f} s: it sleeps" for pause in waited
+    ]
+    assert {record.name for record in caplog.records} == {"backuplog"}
+    assert [(vars(record)["operation"], vars(record)["pause_seconds"]) for record in caplog.records] == [
+        ("list_agents", pause) for pause in waited
+    ]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), "30", True, None])
+def test_a_budget_that_is_no_number_of_seconds_is_refused(seconds: Any) -> None:
+    """What would fail only during an outage fails at once."""
+    with pytest.raises(backuplog.StoreError, match="retry_timeout must be a number of seconds, 0 or more"):
+        backuplog.open_store("sqlite://", retry_timeout=seconds)
 
 
 @pytest.mark.parametrize("error", [backuplog.StoreError, backuplog.SchemaOutdated, ZeroDivisionError])
