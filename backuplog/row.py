@@ -83,6 +83,7 @@ _DIGEST_BYTES: Final = 32
 _ID_BYTES: Final = 16
 _MAX_VERSION: Final = 2**62
 _LOG_STATES: Final = {state.value: state for state in LogState}
+_FLAGS: Final = {0: False, 1: True}  # which False and True are keys of
 _NO_STATS: Final = (None,) * (len(FIGURES) + 1)
 # What a value of the wrong kind or out of range makes the conversions raise.
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
@@ -233,7 +234,7 @@ def read_stored_run(
             superseded=tuple(
                 superseded[start : start + _DIGEST_BYTES] for start in range(0, len(superseded), _DIGEST_BYTES)
             ),
-            end_time_reported=bool(end_time_reported),
+            end_time_reported=_FLAGS[end_time_reported],
             log_version=log_version,
         )
     except _UNREADABLE as error:

@@ -11,7 +11,8 @@ import psycopg
 from psycopg.abc import Params
 from psycopg.adapt import AdaptersMap, Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Format, TransactionStatus
+from psycopg.postgres import register_default_adapters
+from psycopg.pq import Format, PipelineStatus, TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
@@ -129,7 +130,9 @@ class _JsonLoader(Loader):
         return bytes(data)[1:].decode()
 
 
-_adapters: Final = AdaptersMap(psycopg.adapters)
+# psycopg's own, whatever the process has registered in their place.
+_adapters: Final = AdaptersMap(types=psycopg.adapters.types)
+register_default_adapters(_adapters)
 _adapters.register_loader("timestamptz", _MomentLoader)
 _adapters.register_loader("jsonb", _JsonLoader)
 # One type for all integers, so that a statement is prepared once and not for each size of its numbers.
@@ -206,6 +209,7 @@ class PooledConnections:
                 changed = not connection.autocommit
                 if changed:
                     connection.autocommit = True
+                _require_text_and_answers(connection)
                 yield connection
             finally:
                 if connection.info.transaction_status != TransactionStatus.IDLE:
@@ -245,6 +249,7 @@ class CallersConnection:
             raise StoreError("the caller's connection is closed: bind the store to an open one")
         if connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE:
             raise StoreError("the caller's connection has no open transaction: use it in connection.transaction()")
+        _require_text_and_answers(connection)
         with translated(), Cursor(connection) as cursor:
             is_saved = False
             try:
@@ -268,6 +273,16 @@ class CallersConnection:
 
     def close(self) -> None:
         """Leave the caller's connection as it is."""
+
+
+def _require_text_and_answers(connection: psycopg.Connection[Any]) -> None:
+    """Refuse a connection that would damage text, or say later what became of a statement."""
+    encoding = connection.pgconn.parameter_status(b"client_encoding")
+    if encoding != b"UTF8":
+        shown = encoding.decode() if encoding else "unknown"
+        raise StoreError(f"the connection's client_encoding is {shown}: set it to UTF8")
+    if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+        raise StoreError("the connection is in pipeline mode: use the store outside connection.pipeline()")
 
 
 def _name_tenant(cursor: Cursor, tenant_id: UUID | str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -49,11 +49,18 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ID_BYTES: Final = 16
 
-_RUN: Final = ", ".join(RUN_COLUMNS)
+
+def _read(columns: Iterable[str]) -> str:
+    """List columns to read. A ``+`` hides the type of each, for which the caller may have registered a converter."""
+    return ", ".join(f"+{column}" for column in columns)
+
+
 _STORED_RUN: Final = ", ".join(STORED_RUN_COLUMNS)
 _CHUNK: Final = ", ".join(CHUNK_COLUMNS)
 _AGENT: Final = ", ".join(AGENT_COLUMNS)
 _TOKEN: Final = ", ".join(TOKEN_COLUMNS)
+_READ_RUN: Final = _read(RUN_COLUMNS)
+_READ_AGENT: Final = _read(AGENT_COLUMNS)
 
 
 def open_backend(
@@ -161,8 +168,8 @@ class SqliteBackend:
         """List agents, all or some."""
         return self._connections.read(lambda cursor: self._agents(cursor, ids))
 
-    _LIST_AGENTS: Final = f"SELECT {_AGENT} FROM backup_agents WHERE tenant_id = ?"
-    _FIND_AGENT: Final = f"SELECT {_AGENT} FROM backup_agents WHERE tenant_id = ? AND id = ?"
+    _LIST_AGENTS: Final = f"SELECT {_READ_AGENT} FROM backup_agents WHERE tenant_id = ?"
+    _FIND_AGENT: Final = f"SELECT {_READ_AGENT} FROM backup_agents WHERE tenant_id = ? AND id = ?"
 
     def _agents(self, cursor: sqlite3.Cursor, ids: Collection[UUID] | None) -> list[Agent]:
         if ids is None:
@@ -219,7 +226,7 @@ class SqliteBackend:
         written = [decision.write for decision in created if decision.write]
         cursor.executemany(
             self._INSERT_RUN,
-            [(self._tenant, *stored_run_row(stored, _bytes_of, _microseconds)) for stored in written],
+            [(self._tenant, *_row_of(stored)) for stored in written],
         )
         self._write_logs(cursor, created)
 
@@ -229,7 +236,7 @@ class SqliteBackend:
 
     def _update(self, cursor: sqlite3.Cursor, write: StoredRun, decision: Decision[Any]) -> None:
         key = self._tenant, _bytes_of(write.run.id)
-        cursor.execute(self._UPDATE_RUN, (*stored_run_row(write, _bytes_of, _microseconds), *key))
+        cursor.execute(self._UPDATE_RUN, (*_row_of(write), *key))
         self._write_logs(cursor, [decision])
 
     _DROP_CHUNKS: Final = "DELETE FROM backup_run_logs WHERE tenant_id = ? AND run_id = ? AND byte_offset >= ?"
@@ -256,7 +263,7 @@ class SqliteBackend:
         """Find a run with all that stands beside it."""
         return self._connections.read(lambda cursor: self._stored_run(cursor, run_id))
 
-    _FIND_RUN: Final = f"SELECT {_STORED_RUN} FROM backup_runs WHERE tenant_id = ? AND id = ?"
+    _FIND_RUN: Final = f"SELECT {_read(STORED_RUN_COLUMNS)} FROM backup_runs WHERE tenant_id = ? AND id = ?"
 
     def _stored_run(self, cursor: sqlite3.Cursor, run_id: UUID) -> StoredRun | None:
         row = cursor.execute(self._FIND_RUN, (self._tenant, _bytes_of(run_id))).fetchone()
@@ -265,7 +272,7 @@ class SqliteBackend:
         return read_stored_run(self._tenant_id, _checked("stored run", row), _id_of, _moment_of)
 
     _FIND_CHUNK: Final = f"""
-        SELECT {_CHUNK} FROM backup_run_logs
+        SELECT {_read(CHUNK_COLUMNS)} FROM backup_run_logs
         WHERE tenant_id = ? AND run_id = ? AND log_version = ? AND byte_offset <= ?
         ORDER BY byte_offset DESC LIMIT 1
     """
@@ -279,8 +286,11 @@ class SqliteBackend:
             raise CorruptLog(f"a chunk of the log of run {run_id} is damaged: its {column} is of another type")
         return read_chunk(rows[0]) if rows else None
 
-    _LIST_RUNS: Final = f"SELECT {_RUN} FROM backup_runs WHERE "
+    _LIST_RUNS: Final = f"SELECT {_READ_RUN} FROM backup_runs WHERE "
     _NEWEST_FIRST: Final = " ORDER BY start_time DESC, id DESC LIMIT ?"
+    _NEWEST_OF_ALL: Final = " ORDER BY {} DESC, {} DESC LIMIT ?".format(
+        *(list(RUN_COLUMNS).index(column) + 1 for column in ("start_time", "id"))
+    )
 
     def list_runs(self, query: RunQuery, *, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[BackupRun]:
         """List the runs that meet every filter, newest first."""
@@ -290,7 +300,7 @@ class SqliteBackend:
         if len(lists) == 1:
             return self._runs(lists[0], values)
         merged = " UNION ALL ".join(f"SELECT * FROM ({statement})" for statement in lists)
-        return self._runs(f"{merged}{self._NEWEST_FIRST}", (*values, limit))
+        return self._runs(f"{merged}{self._NEWEST_OF_ALL}", (*values, limit))
 
     def _runs(self, statement: str, parameters: Sequence[object] | Mapping[str, object]) -> list[BackupRun]:
         rows = self._fetch(statement, parameters)
@@ -317,7 +327,7 @@ class SqliteBackend:
                 WHERE tenant_id = :tenant AND status = 'success' AND policy_id > policies.policy_id
             ) FROM policies WHERE policy_id IS NOT NULL
         )
-        SELECT {_RUN} FROM backup_runs WHERE tenant_id = :tenant AND id IN (
+        SELECT {_READ_RUN} FROM backup_runs WHERE tenant_id = :tenant AND id IN (
             SELECT (
                 SELECT id FROM backup_runs INDEXED BY backup_runs_success
                 WHERE tenant_id = :tenant AND status = 'success' AND policy_id = policies.policy_id
@@ -342,7 +352,7 @@ class SqliteBackend:
         row += tuple(moment and _microseconds(moment) for moment in times)
         self._connections.write(lambda cursor: cursor.execute(self._ADD_TOKEN, row))
 
-    _LIST_TOKENS: Final = f"SELECT {_TOKEN} FROM backup_agent_tokens WHERE tenant_id = ?"
+    _LIST_TOKENS: Final = f"SELECT {_read(TOKEN_COLUMNS)} FROM backup_agent_tokens WHERE tenant_id = ?"
     _OLDEST_FIRST: Final = " ORDER BY created_at, prefix"
 
     def list_tokens(self, *, prefix: str | None = None, agent_id: UUID | None = None) -> Sequence[AgentToken]:
@@ -370,6 +380,11 @@ class SqliteBackend:
         key = self._tenant, prefix
         removed = self._connections.write(lambda cursor: cursor.execute(self._REMOVE_TOKEN, key).rowcount)
         return removed == 1
+
+
+def _row_of(stored: StoredRun) -> Row:
+    *row, end_time_reported, log_version = stored_run_row(stored, _bytes_of, _microseconds)
+    return (*row, int(end_time_reported), log_version)  # The process may have an adapter for bool.
 
 
 def _searches(terms: Sequence[Term]) -> list[list[Term]]:

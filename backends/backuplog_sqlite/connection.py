@@ -53,6 +53,7 @@ class OwnConnections:
         self._closed = False
         self._process = os.getpid()
         path = self._path
+        _require_no_adapters()
         _require_writable(path)
         with _translated(path):
             self._writer = self._connect(path)
@@ -259,6 +260,7 @@ class CallersConnection:
             raise StoreError(
                 f"an SQLite store can be bound to a sqlite3.Connection, not to a {type(connection).__name__}"
             )
+        _require_no_adapters()
         self._connection = connection
         self._rolled_back = False
 
@@ -283,7 +285,7 @@ class CallersConnection:
             if not was_open and (connection.isolation_level is None or getattr(connection, "autocommit", -1) is True):
                 raise StoreError("the caller's connection has no open transaction: execute BEGIN IMMEDIATE first")
             try:
-                with closing(self._cursor()) as cursor:
+                with self._cursor() as cursor:
                     if not was_open:
                         cursor.execute("BEGIN IMMEDIATE")
                     cursor.execute("SAVEPOINT backuplog")
@@ -309,13 +311,22 @@ class CallersConnection:
         Args:
             work: What to do.
         """
-        with _translated("the caller's database"), closing(self._cursor()) as cursor:
+        with _translated("the caller's database"), self._cursor() as cursor:
             return work(cursor)
 
-    def _cursor(self) -> sqlite3.Cursor:
-        cursor = self._connection.cursor()
-        cursor.row_factory = None  # The connection may have one of its own.
-        return cursor
+    @contextmanager
+    def _cursor(self) -> Generator[sqlite3.Cursor]:
+        """Give a cursor that reads tuples and text, whatever the connection's own cursors read."""
+        connection = self._connection
+        text_factory = connection.text_factory
+        try:
+            if text_factory is not str:
+                connection.text_factory = str
+            with closing(sqlite3.Cursor(connection)) as cursor:
+                yield cursor
+        finally:
+            if text_factory is not str:
+                connection.text_factory = text_factory
 
     def close(self) -> None:
         """Leave the caller's connection as it is."""
@@ -336,6 +347,16 @@ def _translated(path: str) -> Generator[None]:
             raise SchemaOutdated(f"{path} lacks tables of backuplog: open it once with open_store()") from error
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         raise StoreError(f"SQLite failed on {path} ({name})") from error
+
+
+def _require_no_adapters() -> None:
+    """Make sure that sqlite3 stores values as they are: adapters are the whole process's, not a connection's."""
+    for kind in (int, float, str, bytes):
+        if (kind, sqlite3.PrepareProtocol) in sqlite3.adapters:
+            raise StoreError(
+                f"sqlite3.register_adapter() has changed how {kind.__name__} is stored: "
+                "register adapters for types of your own only"
+            )
 
 
 def _require_writable(path: str) -> None:

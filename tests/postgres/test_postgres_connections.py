@@ -1,5 +1,7 @@
 """Connections of every kind: own and shared pools, the caller's, with any settings."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -182,6 +184,73 @@ def test_the_callers_connection_keeps_its_ways(store: backuplog.Store, url: str,
         assert connection.execute("SELECT 1 AS one, 'x' AS two").fetchone() == {"one": 1, "two": "nonsense 1"}
         connection.commit()
     assert backuplog.get_run(store, sent["taskId"]) == run
+
+
+def test_what_the_process_has_registered_is_not_used(url: str) -> None:
+    """Loaders and dumpers that somebody registered for all connections change nothing."""
+    script = """
+import sys, uuid
+import psycopg
+from psycopg.adapt import Dumper, Loader
+
+class Load(Loader):
+    format = psycopg.pq.Format.BINARY
+    def load(self, data):
+        return "nonsense"
+
+class Dump(Dumper):
+    format = psycopg.pq.Format.BINARY
+    def dump(self, value):
+        return b"nonsense"
+
+for name in ("uuid", "text", "timestamptz", "float8", "int8", "bytea", "bool", "jsonb"):
+    psycopg.adapters.register_loader(name, Load)
+for kind in (uuid.UUID, str, bytes, bool, float):
+    psycopg.adapters.register_dumper(kind, Dump)
+import backuplog
+with backuplog.open_store(sys.argv[1]) as store:
+    agent = backuplog.register_agent(store, uuid.uuid4(), hostname="db-01")
+    sent = {"taskId": str(uuid.uuid4()), "policyId": str(uuid.uuid4()), "taskType": "backup", "status": "success",
+            "durationSeconds": 1.5, "log": "log", "stats": {"filesNew": 1, "tool": "restic"}}
+    backuplog.ingest_task_result(store, agent.id, sent)
+    assert backuplog.get_agent(store, agent.id) == agent
+    assert backuplog.get_run(store, sent["taskId"]).duration_seconds == 1.5
+    assert backuplog.read_log(store, sent["taskId"]) == b"log"
+"""
+    done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
+def test_text_of_another_encoding_is_refused(store: backuplog.Store, url: str, encoding: str) -> None:
+    """A connection that would damage text is refused, the caller's and the pool's."""
+    message = f"client_encoding is {encoding}: set it to UTF8"
+    with psycopg.connect(url) as connection:
+        connection.execute(f"SET client_encoding TO {encoding}".encode())
+        bound = store.bound_to(connection)
+        with pytest.raises(backuplog.StoreError, match=message):
+            backuplog.register_agent(bound, uuid4(), hostname="büro")
+        connection.rollback()
+        assert backuplog.register_agent(bound, uuid4(), hostname="büro").hostname == "büro"
+    with (
+        ConnectionPool(url, kwargs={"client_encoding": encoding}, min_size=1, open=True) as pool,
+        pytest.raises(backuplog.StoreError, match=message),
+    ):
+        backuplog.open_store("postgresql://", pool=pool)
+    with backuplog.open_store(f"{url}&client_encoding={encoding}") as own:
+        assert backuplog.register_agent(own, uuid4(), hostname="büro").hostname == "büro"
+
+
+def test_a_pipeline_is_refused(store: backuplog.Store, url: str) -> None:
+    """In a pipeline what became of a statement is known later: nothing is sent there."""
+    with psycopg.connect(url) as connection:
+        bound = store.bound_to(connection)
+        with (
+            connection.pipeline(),
+            pytest.raises(backuplog.StoreError, match=r"use the store outside connection\.pipeline\(\)"),
+        ):
+            backuplog.register_agent(bound, uuid4())
+        assert backuplog.query_runs(bound).total == 0
 
 
 def test_an_autocommit_connection_needs_a_transaction(store: backuplog.Store, url: str, payload: Payload) -> None:
