@@ -138,6 +138,7 @@ class SqliteBackend:
 
     def bound_to(self, connection: Any) -> Self:
         """Return a view inside the open transaction of a ``sqlite3.Connection``."""
+        self._connections.require_open()
         return type(self)(CallersConnection(connection), tenant_id=self._tenant_id, is_owner=False)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable, TransactionRolledBack
 
+from .handle import Handle, identify, is_inherited, keep_through_forks
 from .migrations import MIGRATION_NAMES, applied_migrations, migrations
 
 MEMORY: Final = ":memory:"
@@ -49,12 +50,17 @@ class OwnConnections:
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()  # which says whose it is: nobody can release it for another thread
         self._owner: int | None = None
-        self._idle: deque[sqlite3.Connection] = deque()
+        self._idle: deque[Handle] = deque()
         self._closed = False
         self._process = os.getpid()
         path = self._path
         _require_no_adapters()
         _require_writable(path)
+        if is_inherited(path):
+            raise StoreError(
+                f"{path} was open when this process was forked: SQLite cannot open it here again. Open stores after "
+                "the fork only, or start processes by spawn or forkserver"
+            )
         with _translated(path):
             self._writer = self._connect(path)
         try:
@@ -63,7 +69,7 @@ class OwnConnections:
                 if self._writer.execute("PRAGMA page_count").fetchone() == (0,):
                     self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 self._enter_wal_mode()
-            self._file = _file_at(path)
+            self._file = identify(path)
             self._settle_schema(migrate=migrate)
         except BaseException:
             self._writer.close()
@@ -92,7 +98,7 @@ class OwnConnections:
         """
         if self._path == MEMORY:
             return self._use_writer(work, is_transaction=False)
-        self._require_open()
+        self.require_open()
         with _translated(self._path):
             try:
                 connection = self._idle.pop()
@@ -112,7 +118,7 @@ class OwnConnections:
 
         A signal may raise after any call. Whatever it interrupts, no transaction stays open and no lock stays taken.
         """
-        self._require_open()
+        self.require_open()
         if self._owner == threading.get_ident():
             raise StoreError(f"{self._path} cannot be used by the handler of a signal that interrupted its own thread")
         try:
@@ -145,7 +151,7 @@ class OwnConnections:
                 f"another thread has been writing to {self._path} for {self._busy_timeout:g} s: try again later"
             )
         self._owner = threading.get_ident()
-        self._require_open()
+        self.require_open()
 
     def _give_writer_back(self) -> None:
         """Free the writer, if it is this thread's; close it, if a signal's handler has closed the store meanwhile."""
@@ -170,7 +176,8 @@ class OwnConnections:
             while True:
                 self._idle.pop().close()
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Make sure that the store is open, and in this process."""
         if self._closed:
             raise StoreError(f"the store of {self._path} is closed: open it again")
         if os.getpid() != self._process:
@@ -178,7 +185,7 @@ class OwnConnections:
                 f"the store of {self._path} was opened before this process was forked: open it after the fork"
             )
 
-    def _open_reader(self) -> sqlite3.Connection:
+    def _open_reader(self) -> Handle:
         # The file must be there: SQLite would make another, empty one.
         connection = self._connect(f"{Path(self._path).as_uri()}?mode=rw")
         try:
@@ -191,18 +198,21 @@ class OwnConnections:
 
     def _require_file(self) -> None:
         """Make sure that what is written goes where others will look for it, and not into a file without a name."""
-        if _file_at(self._path) != self._file:
+        if identify(self._path) != self._file:
             raise StoreError(f"{self._path} was deleted or replaced while it was open: open the store again")
 
-    def _connect(self, database: str) -> sqlite3.Connection:
+    def _connect(self, database: str) -> Handle:
         connection = sqlite3.connect(
             database,
             timeout=self._busy_timeout,
             isolation_level=None,
             check_same_thread=False,
+            factory=Handle,
             uri=database.startswith("file:"),
         )
         try:
+            if self._path != MEMORY:
+                keep_through_forks(connection, self._path)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             # 16 MiB of WAL before a checkpoint: the mean 2 KiB ingest takes 0.90 of what 1,000 pages make it take.
             connection.execute("PRAGMA wal_autocheckpoint = 4000")
@@ -263,6 +273,9 @@ class CallersConnection:
         _require_no_adapters()
         self._connection = connection
         self._rolled_back = False
+
+    def require_open(self) -> None:
+        """Do nothing: its owner knows."""
 
     def __repr__(self) -> str:
         """Show that it is bound."""
@@ -372,12 +385,3 @@ def _require_writable(path: str) -> None:
             raise StoreError(f"{path} {_ADVICE[sqlite3.SQLITE_READONLY]}")
     except (OSError, ValueError) as error:  # a name that is too long, or that holds a NUL
         raise StoreError(f"{path!r} cannot be the path of a file: {error}") from error
-
-
-def _file_at(path: str) -> tuple[int, int] | None:
-    """Return what tells a file from every other one; None for none."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - asked before each commit
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino

@@ -1,11 +1,8 @@
 """The schema of a SQLite database: migrated under a lock, never by a version that does not know it."""
 
 import gc
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,29 +148,6 @@ def test_room_is_given_back_in_steps(tmp_path: Path) -> None:
         modes.append(connection.execute("PRAGMA auto_vacuum").fetchone()[0])
         connection.close()
     assert modes == [2, 0]
-
-
-def test_a_store_of_before_a_fork_refuses_to_work_after_it(tmp_path: Path) -> None:
-    """A child that was forked is told to open its own store, and harms neither its parent's nor the file."""
-    program = """
-import os, sys, warnings, uuid
-import backuplog
-warnings.simplefilter("ignore")
-store = backuplog.open_store(sys.argv[1])
-agent = backuplog.register_agent(store, uuid.uuid4()).id
-child = os.fork()
-if child == 0:
-    try:
-        backuplog.get_agent(store, agent)
-    except backuplog.StoreError as error:
-        os._exit(7 if "open it after the fork" in str(error) else 1)
-    os._exit(2)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-assert backuplog.get_agent(store, agent).id == agent
-"""
-    if not hasattr(os, "fork"):
-        return
-    subprocess.run([sys.executable, "-c", program, f"sqlite:///{tmp_path / 'backups.db'}"], check=True)
 
 
 def test_a_memory_store_is_private() -> None:
