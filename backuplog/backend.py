@@ -22,6 +22,7 @@ from .errors import (
     TransactionRolledBack,
 )
 from .model import DEFAULT_TENANT, FIGURES, Agent, AgentToken, BackupRun, LogState, Receipt, RunQuery, RunStats
+from .normalise import as_duration, option
 from .row import (
     AGENT_COLUMNS,
     CHUNK_COLUMNS,
@@ -79,9 +80,11 @@ __all__ = [
     "Submission",
     "Term",
     "TransactionRolledBack",
+    "as_duration",
     "compress",
     "damaged_row",
     "decode",
+    "option",
     "place",
     "prepare_submission",
     "query_terms",

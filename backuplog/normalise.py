@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
-from .errors import FieldError, InvalidInput
+from .errors import FieldError, InvalidInput, StoreError
 
 ACTIVE_STATUSES: Final = frozenset({"pending", "running"})
 """The statuses of a task that has not ended; every other status is final."""
@@ -69,6 +69,23 @@ def argument(name: str, normalise: Callable[[_Given], _Normal], value: _Given, e
         raise error([FieldError(name, str(refusal))]) from None
 
 
+def option(name: str, normalise: Callable[[_Given], _Normal], value: _Given) -> _Normal:
+    """Return the normal form of an option of a store.
+
+    Args:
+        name: What the option is called.
+        normalise: A function that returns the normal form, or raises a ``ValueError`` that says what is wrong.
+        value: What the caller gave.
+
+    Raises:
+        StoreError: The value has no normal form; the error names the option.
+    """
+    try:
+        return normalise(value)
+    except ValueError as refusal:
+        raise StoreError(f"{name} {refusal}") from None
+
+
 def as_uuid(value: UUID | str) -> UUID:
     """Return the UUID that a value is or spells in its 36-character form, in either case."""
     if isinstance(value, UUID):
@@ -114,7 +131,14 @@ def as_reported_time(value: datetime | str | None) -> datetime | None:
 
 
 def as_duration(value: float) -> float:
-    """Return a number of seconds: finite, not negative and no longer than 292 years."""
+    """Return a number of seconds: finite, not negative and no longer than 292 years.
+
+    Args:
+        value: The number.
+
+    Raises:
+        ValueError: It is none of these.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a number of seconds, not {_kind(value)}")  # noqa: TRY004 - one kind of error
     if not (value >= 0 and value <= MAX_DURATION_SECONDS and math.isfinite(value)):

@@ -12,8 +12,9 @@ import attrs
 import tenacity
 
 from .backend import Backend
-from .errors import BackendNotFound, StoreError, StoreUnavailable
+from .errors import BackendNotFound, StoreUnavailable
 from .model import DEFAULT_TENANT
+from .normalise import as_duration, option
 from .observe import LoggingObserver, Observer
 
 ENTRY_POINT_GROUP: Final = "backuplog.backends"
@@ -27,9 +28,8 @@ _Given = ParamSpec("_Given")
 _Returned = TypeVar("_Returned")
 
 
-def _require_seconds(_: object, attribute: "attrs.Attribute[float]", value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise StoreError(f"{attribute.name} must be a number of seconds, 0 or more")
+def _as_budget(value: float) -> float:
+    return option("retry_timeout", as_duration, value)
 
 
 @attrs.frozen(eq=False)
@@ -49,7 +49,7 @@ class Store:
     backend: Backend
     agent_exists: Callable[[UUID], bool] | None = attrs.field(default=None, kw_only=True, repr=False)
     observers: tuple[Observer, ...] = attrs.field(default=(), kw_only=True, repr=False)
-    retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False, validator=_require_seconds)
+    retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False, converter=_as_budget)
 
     @property
     def tenant_id(self) -> UUID:

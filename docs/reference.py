@@ -91,7 +91,7 @@ SECTIONS: Final = (
         "For backends",
         "Applications need none of these. [Write a backend](write-a-backend.md) shows how they fit together.",
         ["backuplog.backend"],
-        ["backend", "delivery", "chunk", "row"],
+        ["backend", "delivery", "chunk", "row", "normalise.option", "normalise.as_duration"],
     ),
     Section(
         "SQLite",

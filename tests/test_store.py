@@ -153,7 +153,7 @@ def test_what_is_tried_again_is_logged(
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "30", True, None])
 def test_a_budget_that_is_no_number_of_seconds_is_refused(seconds: Any) -> None:
     """What would fail only during an outage fails at once."""
-    with pytest.raises(backuplog.StoreError, match="retry_timeout must be a number of seconds, 0 or more"):
+    with pytest.raises(backuplog.StoreError, match=r"retry_timeout must be a (finite )?number of seconds"):
         backuplog.open_store("sqlite://", retry_timeout=seconds)
 
 

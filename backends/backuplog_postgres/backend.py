@@ -79,6 +79,7 @@ def open_backend(
     max_size: int = 10,
     pool_timeout: float = 10.0,
     statement_timeout: float | None = None,
+    response_timeout: float | None = 60.0,
     prepare: bool = True,
     rls: bool = False,
 ) -> "PostgresBackend":
@@ -89,12 +90,14 @@ def open_backend(
         tenant_id: The tenant whose data to see.
         migrate: Whether to bring the schema up to date.
         pool: A pool of your own to use, with the URL ``postgresql://`` and nothing more. It stays open when the store
-            is closed, and ``min_size``, ``max_size``, ``pool_timeout`` and ``statement_timeout`` have no effect on it.
+            is closed, and ``min_size``, ``max_size`` and the three time-outs have no effect on it.
         schema: The schema for the tables, which is created if it does not exist. Two schemas are two stores.
         min_size: How many connections to keep open.
         max_size: The most connections to open.
         pool_timeout: Seconds to wait for a connection.
-        statement_timeout: Seconds that a statement may take; None for the server's own limit.
+        statement_timeout: Seconds that a statement may take by the server's clock; None for the server's own limit.
+        response_timeout: Seconds to wait for the answer to a statement before the connection is taken for dead and
+            closed, as a frozen server or proxy makes it; None for no limit. It must be longer than any statement takes.
         prepare: Whether to prepare statements. Turn this off behind a transaction-pooling proxy that does not support
             prepared statements.
         rls: Whether to turn on row-level security if it is off: PostgreSQL itself then keeps tenants apart.
@@ -118,6 +121,7 @@ def open_backend(
             max_size=max_size,
             pool_timeout=pool_timeout,
             statement_timeout=statement_timeout,
+            response_timeout=response_timeout,
         )
     else:
         if url.partition("://")[2]:

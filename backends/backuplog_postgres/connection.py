@@ -1,5 +1,6 @@
 """Connections to one PostgreSQL database: a pool or the caller's own, and the one place that knows their errors."""
 
+import math
 import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -17,14 +18,32 @@ from psycopg.rows import TupleRow, tuple_row
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable, TransactionRolledBack
+from backuplog.backend import (
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+    TransactionRolledBack,
+    as_duration,
+    option,
+)
 
+from .deadline import PatientConnection
 from .migrate import settle_schema
 
-_CONNECT_SECONDS: Final = 5
+# Unless the URL says otherwise. Without them a host that is gone is waited for 15 minutes where something was sent, and
+# for two hours where not: a dead connection is found after 30 s now.
+_CONNECTION: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "fallback_application_name": "backuplog",
+}
 # psycopg_pool doubles its pause after each failed attempt to connect, up to this time. With its own 300 s a pool stays
 # away for as long again as the server was: 45 s after an outage of 70.
 _RECONNECT_SECONDS: Final = 2.0
+_LONGEST_TIMEOUT: Final = 2_147_483_647  # milliseconds, PostgreSQL's greatest
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 _UNAVAILABLE: Final = {
@@ -60,6 +79,7 @@ def open_pool(
     max_size: int,
     pool_timeout: float,
     statement_timeout: float | None,
+    response_timeout: float | None,
 ) -> "PooledConnections":
     """Settle the schema on a first connection, which says at once what is wrong, and open the store's own pool."""
     try:
@@ -68,18 +88,26 @@ def open_pool(
         # The driver's message repeats the URL, password and all.
         raise StoreError("the URL is malformed: write postgresql://user:password@host:5432/database") from None
     options: dict[str, Any] = {"autocommit": True, "client_encoding": "utf8"}
-    options |= {"connect_timeout": given.get("connect_timeout", _CONNECT_SECONDS)}
-    options |= {"fallback_application_name": "backuplog"}
+    options |= {name: given.get(name, value) for name, value in _CONNECTION.items()}
     if statement_timeout is not None:
-        options["options"] = f"{given.get('options', '')} -c statement_timeout={round(statement_timeout * 1000)}"
+        milliseconds = math.ceil(option("statement_timeout", as_duration, statement_timeout) * 1000)
+        options["options"] = f"{given.get('options', '')} -c statement_timeout={min(milliseconds, _LONGEST_TIMEOUT)}"
+    pool_timeout = option("pool_timeout", as_duration, pool_timeout)
+    patience = None if response_timeout is None else option("response_timeout", as_duration, response_timeout)
     if not (0 <= min_size <= max_size and max_size > 0):
         raise StoreError("min_size must be 0 or more and no more than max_size, which must be 1 or more")
+
+    def configure(connection: PatientConnection) -> None:
+        connection.response_timeout = patience
+
     with translated():
         with psycopg.connect(url, **options) as connection, Cursor(connection) as cursor:
             row_security = settle_schema(cursor, schema, migrate=migrate, rls=rls)
         pool = ConnectionPool(
             url,
+            connection_class=PatientConnection,
             kwargs=options,
+            configure=configure,
             min_size=min_size,
             max_size=max_size,
             timeout=pool_timeout,
@@ -218,9 +246,8 @@ class PooledConnections:
                     connection.autocommit = False
                 lost = connection.closed
                 self._pool.putconn(connection)
-                if lost:  # The others were probably lost with it: let nobody else find that out one by one.
-                    with suppress(PoolClosed):
-                        self._pool.check()
+                if lost and self._owned:  # The others were probably lost with it: let nobody find that out one by one.
+                    self._pool.drain()
 
     def _require_open(self) -> None:
         if self._closed:

@@ -1,6 +1,5 @@
 """The backend: what backuplog's contract asks for, as SQL beside the function that runs it."""
 
-import math
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -33,7 +32,9 @@ from backuplog.backend import (
     StoredRun,
     StoreError,
     Term,
+    as_duration,
     damaged_row,
+    option,
     query_terms,
     read_agent,
     read_chunk,
@@ -91,8 +92,7 @@ def open_backend(
     """
     if synchronous not in ("full", "normal"):
         raise StoreError("synchronous must be 'full' or 'normal'")
-    if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float) or not 0 <= busy_timeout < math.inf:
-        raise StoreError("busy_timeout must be a number of seconds, 0 or more")
+    busy_timeout = option("busy_timeout", as_duration, busy_timeout)
     path = url.removeprefix("sqlite://") or f"/{MEMORY}"
     if not path.startswith("/"):
         raise StoreError(f"write sqlite:///{path} with three slashes for a relative path, four for an absolute one")

@@ -20,6 +20,7 @@ from .migrations import MIGRATION_NAMES, applied_migrations, migrations
 MEMORY: Final = ":memory:"
 _IDLE_READERS: Final = 8
 _WAL_RETRY_SECONDS: Final = 0.01
+_LONGEST_BUSY_TIMEOUT: Final = 2_000_000  # SQLite counts milliseconds in 32 bits.
 
 _Returned = TypeVar("_Returned")
 
@@ -204,7 +205,7 @@ class OwnConnections:
     def _connect(self, database: str) -> Handle:
         connection = sqlite3.connect(
             database,
-            timeout=self._busy_timeout,
+            timeout=min(self._busy_timeout, _LONGEST_BUSY_TIMEOUT),
             isolation_level=None,
             check_same_thread=False,
             factory=Handle,

@@ -18,6 +18,7 @@ import pytest
 
 import backuplog
 from backuplog.testing.common import NOON, submission_of
+from silent_proxy import silent_proxy
 
 Payload = Callable[..., dict[str, Any]]
 THREADS = 8
@@ -150,6 +151,49 @@ def test_the_store_is_back_soon_after_an_outage(server: Any, payload: Payload, p
         asking.join()
         assert failures == []
         assert max(first) - returned < 5
+
+
+def test_a_connection_that_went_silent_is_given_up(url: str, payload: Payload) -> None:
+    """Where the answer never comes, and no error either, the call goes on by another connection."""
+    with (
+        silent_proxy(url) as proxy,
+        backuplog.open_store(proxy.url, response_timeout=0.5, min_size=THREADS) as store,
+    ):
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        in_threads(lambda _: backuplog.ingest_task_result(store, agent_id, payload()))
+        proxy.silence(forever=False)
+        begun = time.monotonic()
+        assert in_threads(lambda _: backuplog.ingest_task_result(store, agent_id, payload(log="log"))) == []
+        assert time.monotonic() - begun < 5
+        assert backuplog.query_runs(store).total == THREADS * 2
+
+
+def test_a_server_that_went_silent_is_unavailable(url: str, payload: Payload) -> None:
+    """With short time-outs every call ends soon, whatever it does, and so does closing the store."""
+    with silent_proxy(url) as proxy:
+        store = backuplog.open_store(
+            f"{proxy.url}&connect_timeout=2", response_timeout=0.5, pool_timeout=0.5, retry_timeout=0.5, min_size=3
+        )
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        sent = payload(log=b"a" * 3_000_000)
+        backuplog.ingest_task_result(store, agent_id, sent)
+        proxy.silence(forever=True)
+        begun = time.monotonic()
+        for _ in range(2):
+            with pytest.raises(backuplog.StoreUnavailable):
+                backuplog.ingest_task_result(store, agent_id, payload(log=b"b" * 3_000_000))
+            with pytest.raises(backuplog.StoreUnavailable):
+                backuplog.read_log(store, sent["taskId"])
+        store.close()
+        assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("name", ["statement_timeout", "response_timeout", "pool_timeout"])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "3", True])
+def test_a_time_out_is_a_number_of_seconds(url: str, name: str, seconds: Any) -> None:
+    """What is none is refused when the store is opened."""
+    with pytest.raises(backuplog.StoreError, match=rf"{name} must be a (finite )?number of seconds"):
+        backuplog.open_store(url, **{name: seconds})
 
 
 def test_connections_that_are_cut_lose_nothing_acknowledged(store: backuplog.Store, url: str, payload: Payload) -> None:

@@ -74,7 +74,7 @@ def test_what_cannot_be_a_path_is_refused(url: str, message: str) -> None:
 @pytest.mark.parametrize("seconds", [-5, float("nan"), float("inf"), "5", None, True])
 def test_an_impossible_busy_timeout_is_refused(seconds: Any) -> None:
     """A time to wait is a number of seconds, 0 or more."""
-    with pytest.raises(backuplog.StoreError, match="busy_timeout must be a number of seconds, 0 or more"):
+    with pytest.raises(backuplog.StoreError, match=r"busy_timeout must be a (finite )?number of seconds"):
         backuplog.open_store("sqlite://", busy_timeout=seconds)
 
 
