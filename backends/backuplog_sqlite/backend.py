@@ -44,7 +44,9 @@ from backuplog.backend import (
     stored_run_row,
 )
 
-from .connection import MEMORY, CallersConnection, OwnConnections
+from .bound import CallersConnection
+from .connection import MEMORY, OwnConnections, open_connections
+from .read_only import ReadOnlyConnections
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -78,7 +80,7 @@ def open_backend(
         url: ``sqlite://`` for a private database in memory, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
             The path is taken as it is written; a relative one is relative to the working folder of this moment.
         tenant_id: The tenant whose data to see.
-        migrate: Whether to bring the schema up to date.
+        migrate: Whether to bring the schema up to date. If not, a file that cannot be written can be read.
         synchronous: With ``full``, what was acknowledged survives a power failure. With ``normal``, it survives a crash
             of the process, and small results are stored three times as fast.
         busy_timeout: Seconds to wait for other writers.
@@ -98,7 +100,7 @@ def open_backend(
         raise StoreError(f"write sqlite:///{path} with three slashes for a relative path, four for an absolute one")
     if path == "/":
         raise StoreError("sqlite:/// names no file: write sqlite:///backups.db, or sqlite:// for a database in memory")
-    connections = OwnConnections(path[1:], migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
+    connections = open_connections(path[1:], migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
     return SqliteBackend(connections, tenant_id=tenant_id, is_owner=True)
 
 
@@ -110,7 +112,13 @@ class SqliteBackend:
     (``isolation_level=None`` or ``autocommit=True``) must be in one already: execute ``BEGIN IMMEDIATE`` first.
     """
 
-    def __init__(self, connections: OwnConnections | CallersConnection, *, tenant_id: UUID, is_owner: bool) -> None:
+    def __init__(
+        self,
+        connections: OwnConnections | ReadOnlyConnections | CallersConnection,
+        *,
+        tenant_id: UUID,
+        is_owner: bool,
+    ) -> None:
         """Make a view.
 
         Args:

@@ -1,21 +1,23 @@
-"""Connections to one SQLite database: one that writes, several that read, and the one place that knows its errors."""
+"""Connections of our own to one SQLite database: one that writes, and several that read."""
 
 import os
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 from sqlite_utils import Database
 
-from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable, TransactionRolledBack
+from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
 
-from .handle import Handle, identify, is_inherited, keep_through_forks
-from .migrations import MIGRATION_NAMES, applied_migrations, migrations
+from .errors import ADVICE, translated
+from .handle import Handle, identify, is_inherited, keep_through_forks, require_no_adapters
+from .migrations import is_behind, migrations
+from .read_only import ReadOnlyConnections
 
 MEMORY: Final = ":memory:"
 _IDLE_READERS: Final = 8
@@ -23,17 +25,6 @@ _WAL_RETRY_SECONDS: Final = 0.01
 _LONGEST_BUSY_TIMEOUT: Final = 2_000_000  # SQLite counts milliseconds in 32 bits.
 
 _Returned = TypeVar("_Returned")
-
-_ADVICE: Final = {
-    sqlite3.SQLITE_BUSY: "is locked by another process: try again later",
-    sqlite3.SQLITE_LOCKED: "is locked by another statement: try again later",
-    sqlite3.SQLITE_FULL: "cannot grow: free space on its disk",
-    sqlite3.SQLITE_READONLY: "cannot be written: check the permissions of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder exists and that this user may write there",
-    sqlite3.SQLITE_NOTADB: "is not a SQLite database: give another path",
-    sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup",
-    sqlite3.SQLITE_IOERR: "cannot be read or written: check its disk",
-}
 
 
 class OwnConnections:
@@ -45,8 +36,7 @@ class OwnConnections:
 
     def __init__(self, path: str, *, migrate: bool, synchronous: str, busy_timeout: float) -> None:
         """Open the database, and bring its schema up to date where ``migrate`` says so."""
-        # A relative path would be another one after chdir().
-        self._path = path if path == MEMORY else str(Path(path).absolute())
+        self._path = path
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._lock = threading.RLock()  # which says whose it is: nobody can release it for another thread
@@ -54,18 +44,10 @@ class OwnConnections:
         self._idle: deque[Handle] = deque()
         self._closed = False
         self._process = os.getpid()
-        path = self._path
-        _require_no_adapters()
-        _require_writable(path)
-        if is_inherited(path):
-            raise StoreError(
-                f"{path} was open when this process was forked: SQLite cannot open it here again. Open stores after "
-                "the fork only, or start processes by spawn or forkserver"
-            )
-        with _translated(path):
+        with translated(path):
             self._writer = self._connect(path)
         try:
-            with _translated(path):
+            with translated(path):
                 # Once a page is written, it would take a VACUUM of the whole file, and writes to it all the same.
                 if self._writer.execute("PRAGMA page_count").fetchone() == (0,):
                     self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -100,7 +82,7 @@ class OwnConnections:
         if self._path == MEMORY:
             return self._use_writer(work, is_transaction=False)
         self.require_open()
-        with _translated(self._path):
+        with translated(self._path):
             try:
                 connection = self._idle.pop()
             except IndexError:
@@ -124,7 +106,7 @@ class OwnConnections:
             raise StoreError(f"{self._path} cannot be used by the handler of a signal that interrupted its own thread")
         try:
             self._take_writer()
-            with _translated(self._path), closing(self._writer.cursor()) as cursor:
+            with translated(self._path), closing(self._writer.cursor()) as cursor:
                 if is_transaction:
                     cursor.execute("BEGIN IMMEDIATE")
                 returned = work(cursor)
@@ -133,7 +115,7 @@ class OwnConnections:
                     cursor.execute("COMMIT")
         except BaseException:
             try:
-                with _translated(self._path), suppress(sqlite3.ProgrammingError):  # It may be closed by now.
+                with translated(self._path), suppress(sqlite3.ProgrammingError):  # It may be closed by now.
                     if self._owner == threading.get_ident() and self._writer.in_transaction:
                         self._writer.execute("ROLLBACK")
             finally:
@@ -242,147 +224,47 @@ class OwnConnections:
             return
 
     def _settle_schema(self, *, migrate: bool) -> None:
-        with _translated(self._path):
+        with translated(self._path):
             database = Database(self._writer, execute_plugins=False)
-        if migrate and self._is_behind(database):
+        if migrate and is_behind(database, self._path):
             # Others that start at the same time wait here, then find nothing to do.
-            self.write(lambda _: migrations.apply(database) if self._is_behind(database) else None)
-        elif self._is_behind(database):
+            self.write(lambda _: migrations.apply(database) if is_behind(database, self._path) else None)
+        elif is_behind(database, self._path):
             raise SchemaOutdated(f"the schema of {self._path} is behind: open it once with migrate=True")
 
-    def _is_behind(self, database: Database) -> bool:
-        with _translated(self._path):
-            applied = applied_migrations(database)
-        newer = applied - MIGRATION_NAMES
-        if newer:
-            raise SchemaOutdated(
-                f"{self._path} was written by a newer version of backuplog ({', '.join(sorted(newer))}): "
-                "install that version or a later one"
-            )
-        return applied != MIGRATION_NAMES
 
-
-class CallersConnection:
-    """The caller's own connection, inside the caller's own transaction."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Take the connection; nothing is done with it yet."""
-        if not isinstance(connection, sqlite3.Connection):
+def open_connections(
+    path: str, *, migrate: bool, synchronous: str, busy_timeout: float
+) -> OwnConnections | ReadOnlyConnections:
+    """Open a file, or a database in memory; a file that cannot be written is only read if nothing is to be migrated."""
+    require_no_adapters()
+    if path != MEMORY:
+        path = str(Path(path).absolute())  # A relative one would be another after chdir().
+        is_writable = _is_writable(path)
+        if is_inherited(path):
             raise StoreError(
-                f"an SQLite store can be bound to a sqlite3.Connection, not to a {type(connection).__name__}"
+                f"{path} was open when this process was forked: SQLite cannot open it here again. Open stores after "
+                "the fork only, or start processes by spawn or forkserver"
             )
-        _require_no_adapters()
-        self._connection = connection
-        self._rolled_back = False
-
-    def require_open(self) -> None:
-        """Do nothing: its owner knows."""
-
-    def __repr__(self) -> str:
-        """Show that it is bound."""
-        return "bound to the caller's connection"
-
-    def write(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
-        """Do work with a cursor in a savepoint; without a transaction, begin the caller's as sqlite3 itself would.
-
-        Args:
-            work: What to do.
-        """
-        connection = self._connection
-        with _translated("the caller's database"):
-            if self._rolled_back:
-                raise TransactionRolledBack(
-                    "SQLite rolled back the caller's whole transaction: begin it again, bind the store again, "
-                    "and repeat all of it"
-                )
-            was_open = connection.in_transaction
-            if not was_open and (connection.isolation_level is None or getattr(connection, "autocommit", -1) is True):
-                raise StoreError("the caller's connection has no open transaction: execute BEGIN IMMEDIATE first")
-            try:
-                with self._cursor() as cursor:
-                    if not was_open:
-                        cursor.execute("BEGIN IMMEDIATE")
-                    cursor.execute("SAVEPOINT backuplog")
-                    returned = work(cursor)
-                    cursor.execute("RELEASE backuplog")
-                    return returned
-            except BaseException as error:
-                if not was_open:
-                    connection.rollback()  # Nothing else is in it.
-                elif connection.in_transaction:
-                    with suppress(sqlite3.OperationalError):  # A signal may have come before the savepoint.
-                        connection.execute("ROLLBACK TO backuplog")
-                        connection.execute("RELEASE backuplog")
-                else:  # A full disk ends the transaction; beginning another would store half of what the caller means.
-                    self._rolled_back = True
-                    if isinstance(error, sqlite3.Error):
-                        raise TransactionRolledBack from error
-                raise
-
-    def read(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
-        """Do work with a cursor that sees what the caller's transaction sees.
-
-        Args:
-            work: What to do.
-        """
-        with _translated("the caller's database"), self._cursor() as cursor:
-            return work(cursor)
-
-    @contextmanager
-    def _cursor(self) -> Generator[sqlite3.Cursor]:
-        """Give a cursor that reads tuples and text, whatever the connection's own cursors read."""
-        connection = self._connection
-        text_factory = connection.text_factory
-        try:
-            if text_factory is not str:
-                connection.text_factory = str
-            with closing(sqlite3.Cursor(connection)) as cursor:
-                yield cursor
-        finally:
-            if text_factory is not str:
-                connection.text_factory = text_factory
-
-    def close(self) -> None:
-        """Leave the caller's connection as it is."""
+        if not is_writable:
+            if migrate or not _may(path, os.R_OK):
+                raise StoreError(f"{path} {ADVICE[sqlite3.SQLITE_READONLY]}")
+            return ReadOnlyConnections(path, busy_timeout=busy_timeout)
+    return OwnConnections(path, migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
 
 
-@contextmanager
-def _translated(path: str) -> Generator[None]:
-    """Turn every error of the driver into ours: the path, what is wrong, what to do; never a statement or a value."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise StoreUnavailable(f"{path} {_ADVICE[code]}") from error
-        if code in _ADVICE:
-            raise StoreError(f"{path} {_ADVICE[code]}") from error
-        if str(error).startswith(("no such table", "no such column")):
-            raise SchemaOutdated(f"{path} lacks tables of backuplog: open it once with open_store()") from error
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        raise StoreError(f"SQLite failed on {path} ({name})") from error
-
-
-def _require_no_adapters() -> None:
-    """Make sure that sqlite3 stores values as they are: adapters are the whole process's, not a connection's."""
-    for kind in (int, float, str, bytes):
-        if (kind, sqlite3.PrepareProtocol) in sqlite3.adapters:
-            raise StoreError(
-                f"sqlite3.register_adapter() has changed how {kind.__name__} is stored: "
-                "register adapters for types of your own only"
-            )
-
-
-def _require_writable(path: str) -> None:
-    if path == MEMORY:
-        return
+def _is_writable(path: str) -> bool:
     file = Path(path)
     try:
         if file.is_dir():
             raise StoreError(f"{path} is a folder: give the path of a file in it")
         if not file.parent.is_dir():
             raise StoreError(f"{path} cannot be made: its folder does not exist, make it first")
-        if not (os.access(file, os.W_OK) if os.access(file, os.F_OK) else os.access(file.parent, os.W_OK)):
-            raise StoreError(f"{path} {_ADVICE[sqlite3.SQLITE_READONLY]}")
+        return _may(file if _may(file, os.F_OK) else file.parent, os.W_OK)
     except (OSError, ValueError) as error:  # a name that is too long, or that holds a NUL
         raise StoreError(f"{path!r} cannot be the path of a file: {error}") from error
+
+
+def _may(path: str | Path, mode: int) -> bool:
+    """Return whether this process may do what opening a file would, and not whoever started it."""
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

@@ -1,4 +1,4 @@
-"""A connection of ours to a file, and what becomes of it in a child that is forked."""
+"""What sqlite3 and SQLite share among all connections of a process, and what becomes of ours in a forked child."""
 
 import ctypes
 import os
@@ -7,6 +7,8 @@ import sys
 from functools import cache
 from typing import Final, TypeAlias
 from weakref import WeakSet
+
+from backuplog.backend import StoreError
 
 FileIdentity: TypeAlias = tuple[int, int]
 """What tells a file from every other one: its device and its number there."""
@@ -65,3 +67,13 @@ def _leak_handles() -> None:
     for handle in _handles:
         _inherited.add(handle.file)
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
+
+
+def require_no_adapters() -> None:
+    """Make sure that sqlite3 stores values as they are: adapters are the whole process's, not a connection's."""
+    for kind in (int, float, str, bytes):
+        if (kind, sqlite3.PrepareProtocol) in sqlite3.adapters:
+            raise StoreError(
+                f"sqlite3.register_adapter() has changed how {kind.__name__} is stored: "
+                "register adapters for types of your own only"
+            )

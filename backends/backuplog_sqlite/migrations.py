@@ -7,7 +7,9 @@ from typing import Final
 
 from sqlite_utils import Database, Migrations
 
-from backuplog.backend import TABLES, StoreError
+from backuplog.backend import TABLES, SchemaOutdated, StoreError
+
+from .errors import translated
 
 MIGRATIONS_TABLE: Final = "backup_migrations"
 
@@ -116,12 +118,25 @@ MIGRATION_NAMES: Final = frozenset({m001_first_schema.__name__})
 """Every migration that this version knows; a database with another was written by a newer one."""
 
 
-def applied_migrations(database: Database) -> frozenset[str]:
-    """Return the names of the migrations that a database has.
+def is_behind(database: Database, path: str) -> bool:
+    """Return whether a database lacks migrations.
 
     Raises:
+        SchemaOutdated: A newer version wrote it.
         StoreError: A table of another's bears the name of one of ours.
     """
+    with translated(path):
+        applied = _applied(database)
+    newer = applied - MIGRATION_NAMES
+    if newer:
+        raise SchemaOutdated(
+            f"{path} was written by a newer version of backuplog ({', '.join(sorted(newer))}): "
+            "install that version or a later one"
+        )
+    return applied != MIGRATION_NAMES
+
+
+def _applied(database: Database) -> frozenset[str]:
     found = {str(name).lower(): str(name) for (name,) in database.execute("SELECT name FROM sqlite_master")}
     applied: frozenset[str] = frozenset()
     if MIGRATIONS_TABLE in found:

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ import backuplog
 
 Payload = Callable[..., dict[str, Any]]
 NOBODY = 65534
+AGENT = UUID(int=1)
 
 
 def url_of(path: Path) -> str:
@@ -129,25 +131,81 @@ def read_only() -> Iterator[Path]:
     folder = Path(tempfile.gettempdir()) / f"backuplog-{uuid4()}"  # nobody may enter tmp_path
     folder.mkdir()
     path = folder / "backups.db"
-    backuplog.open_store(url_of(path)).close()
+    with backuplog.open_store(url_of(path)) as store:
+        backuplog.register_agent(store, AGENT, hostname="db-01")
     path.chmod(0o444)
     folder.chmod(0o555)
-    root = os.geteuid() == 0  # Root may write anything: be somebody else meanwhile.
-    if root:
-        os.seteuid(NOBODY)
     try:
-        yield path
+        with as_anybody():
+            yield path
     finally:
-        if root:
-            os.seteuid(0)
         folder.chmod(0o755)
         shutil.rmtree(folder)
 
 
+@contextmanager
+def as_anybody() -> Iterator[None]:
+    """Be somebody who may not write, which root always may."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@contextmanager
+def as_owner(path: Path) -> Iterator[None]:
+    """Be somebody who may write the file and its folder."""
+    user = os.geteuid()
+    if os.getuid() == 0:
+        os.seteuid(0)
+    path.chmod(0o644)
+    path.parent.chmod(0o755)
+    try:
+        yield
+    finally:
+        path.chmod(0o444)
+        path.parent.chmod(0o555)
+        os.seteuid(user)
+
+
 def test_a_read_only_database_is_refused(read_only: Path) -> None:
     """A database that this user may not write is refused by name."""
-    with pytest.raises(backuplog.StoreError, match="cannot be written: check the permissions"):
+    with pytest.raises(backuplog.StoreError, match=r"cannot be written: check the permissions .* migrate=False"):
         backuplog.open_store(url_of(read_only))
+
+
+def test_a_read_only_database_can_be_read(read_only: Path, payload: Payload) -> None:
+    """With ``migrate=False`` it is read, closed or open elsewhere, and every write is refused by name."""
+    with backuplog.open_store(url_of(read_only), migrate=False) as store:
+        assert backuplog.get_agent(store, AGENT).hostname == "db-01"
+        with pytest.raises(backuplog.StoreError, match="cannot be written"):
+            backuplog.ingest_task_result(store, AGENT, payload())
+        with as_owner(read_only), backuplog.open_store(url_of(read_only)) as owners:
+            sent = payload(log="log")
+            backuplog.ingest_task_result(owners, AGENT, sent)
+            with as_anybody():
+                assert backuplog.read_log(store, sent["taskId"]) == b"log"
+        assert backuplog.read_log(store, sent["taskId"]) == b"log"
+        assert "read-only" in repr(store)
+    with pytest.raises(backuplog.StoreError, match="closed"):
+        backuplog.get_agent(store, AGENT)
+
+
+def test_a_read_of_a_file_that_is_written_meanwhile_says_nothing(read_only: Path, payload: Payload) -> None:
+    """Where somebody begins to write during a read, it is repeated."""
+    with backuplog.open_store(url_of(read_only), migrate=False, retry_timeout=0) as store:
+        connections = vars(store.backend)["_connections"]
+
+        def work(_: sqlite3.Cursor) -> None:
+            with as_owner(read_only), backuplog.open_store(url_of(read_only)) as owners:
+                backuplog.ingest_task_result(owners, AGENT, payload())
+
+        with pytest.raises(backuplog.StoreUnavailable, match="was written while it was read"):
+            connections.read(work)
+        assert backuplog.query_runs(store).total == 1
 
 
 def test_a_full_disk_keeps_the_run_and_says_that_the_log_is_lost(tmp_path: Path, payload: Payload) -> None:
