@@ -115,22 +115,38 @@ def test_the_last_successes_are_found_by_their_index(tmp_path: Path) -> None:
     ]
 
 
+def searches_of(store: backuplog.Store, query: backuplog.RunQuery) -> list[str]:
+    """List how SQLite searches for the runs that a query lists and counts."""
+    backend: Any = store.backend
+    asked: list[str] = []
+    fetch = backend._fetch
+
+    def note(statement: str, parameters: Any) -> Any:
+        asked.extend(row[3] for row in fetch(f"EXPLAIN QUERY PLAN {statement}", parameters))
+        return fetch(statement, parameters)
+
+    vars(backend)["_fetch"] = note
+    assert backuplog.query_runs(store, query).total == 0
+    return [detail for detail in asked if "backup_runs" in detail]
+
+
 def test_active_runs_are_found_by_the_index_of_rare_statuses(tmp_path: Path) -> None:
     """What is active now is asked for by one search for each status, and never by reading a tenant's runs."""
     with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
-        backend: Any = store.backend
-        asked: list[str] = []
-        fetch = backend._fetch
-
-        def note(statement: str, parameters: Any) -> Any:
-            asked.extend(row[3] for row in fetch(f"EXPLAIN QUERY PLAN {statement}", parameters))
-            return fetch(statement, parameters)
-
-        vars(backend)["_fetch"] = note
-        assert backuplog.query_runs(store, backuplog.RunQuery(status=("pending", "running"))).total == 0
-    searches = [detail for detail in asked if "backup_runs" in detail]
+        searches = searches_of(store, backuplog.RunQuery(status=("pending", "running")))
     assert len(searches) == 4
     assert all("backup_runs_status (tenant_id=? AND status=?)" in detail for detail in searches)
+
+
+@pytest.mark.parametrize("filters", [{"task_type": "check"}, {"snapshot_id": "4bba301e"}], ids=str)
+def test_types_and_snapshots_are_found_in_the_index_by_time(tmp_path: Path, filters: dict[str, str]) -> None:
+    """Runs of a type and the run of a snapshot are counted without the table, and listed in order without sorting."""
+    with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
+        searches = searches_of(store, backuplog.RunQuery(**filters))
+    assert searches == [
+        "SEARCH backup_runs USING INDEX backup_runs_time (tenant_id=?)",
+        "SEARCH backup_runs USING COVERING INDEX backup_runs_time (tenant_id=?)",
+    ]
 
 
 def test_room_is_given_back_in_steps(tmp_path: Path) -> None:
