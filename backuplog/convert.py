@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from uuid import UUID
 
 import attrs
 import cattrs
 
+from .decode import decode_json, refuse, require_few_items
 from .errors import FieldError, InvalidTaskResult
 from .model import FIGURES, BackupRun, RunStats, TaskResult
 
@@ -73,28 +74,33 @@ def parse_task_result(payload: bytes | str | Mapping[str, Any] | TaskResult) -> 
     """
     if isinstance(payload, TaskResult):
         return payload
-    document = _loads(payload) if isinstance(payload, bytes | str) else payload
+    document = decode_json(payload) if isinstance(payload, bytes | str) else payload
     if not isinstance(document, Mapping):
         kind = "an array" if isinstance(document, list) else f"a {type(document).__name__}"
-        _refuse(f"must be a JSON object, not {kind}")
+        refuse(f"must be a JSON object, not {kind}")
     return converter.structure(document, TaskResult)
 
 
-def parse_batch(body: bytes, *, is_lines: bool) -> list[bytes | Mapping[str, Any]]:
+def parse_batch(body: bytes, *, is_lines: bool, max_items: int) -> list[bytes | Mapping[str, Any]]:
     """Take a batch apart into payloads, each for ``parse_task_result`` to judge by itself.
 
     Args:
         body: A JSON array, or documents of JSON on a line each.
         is_lines: Which of the two.
+        max_items: The most payloads; of lines there may be twice as many, the others blank.
 
     Raises:
         InvalidTaskResult: It is not a JSON array.
+        PayloadTooLarge: It holds more payloads.
     """
     if is_lines:
-        return [line for line in body.split(b"\n") if line.strip()]
-    documents = _loads(body)
+        require_few_items(body.count(b"\n") // 2, max_items)
+        lines: list[bytes | Mapping[str, Any]] = [line for line in body.split(b"\n") if line.strip()]
+        require_few_items(len(lines), max_items)
+        return lines
+    documents = decode_json(body, max_items=max_items)
     if not isinstance(documents, list):
-        _refuse("must be a JSON array of task results")
+        refuse("must be a JSON array of task results")
     items: list[Any] = documents  # pyright: ignore[reportUnknownVariableType]
     # A string in the array would be read as a document of its own: written as JSON it is refused as what it is.
     return [item if isinstance(item, Mapping) else json.dumps(item).encode() for item in items]
@@ -131,37 +137,3 @@ def stats_from(figures: Sequence[int | None], details: str | None) -> RunStats |
             raise ValueError("its details are not a JSON object")
         known |= more
     return RunStats(**known) if known else None
-
-
-def _loads(document: bytes | str) -> object:
-    if not isinstance(document, str):
-        try:
-            document = str(document, "utf-8")
-        except UnicodeDecodeError as error:
-            _refuse(f"must be JSON in UTF-8: the byte at {error.start:,} is not ({error.reason})")
-    if document.startswith("\ufeff"):
-        _refuse("must not begin with a byte order mark")
-    if not document.strip():
-        _refuse("must be a JSON object, but the document is empty")
-    try:
-        return _decoder.decode(document)
-    except json.JSONDecodeError as error:
-        _refuse(f"must be one JSON document: {error.msg} at character {error.pos:,}")
-    except RecursionError:
-        _refuse("is nested too deeply")
-    except InvalidTaskResult:
-        raise
-    except ValueError:  # CPython converts no integer of more than 4,300 digits.
-        _refuse("holds a number of too many digits")
-
-
-def _refuse(message: str) -> NoReturn:
-    raise InvalidTaskResult([FieldError("$", message)])
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    _refuse(f"must be JSON, which has no {name}")
-
-
-# Made once: json.loads() with an option makes one at each call, for 2 us.
-_decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant)

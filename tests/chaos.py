@@ -248,6 +248,8 @@ class Chaos:
         self.url, self.folder, self.ledgers, self.server = url, folder, ledgers, server
         self.generator = random.Random(time.time_ns())  # noqa: S311 - any moment is good
         self.done: Counter[str] = Counter()
+        for number in (signal.SIGUSR1, signal.SIGUSR2):  # A process that has only begun ignores them as we do.
+            signal.signal(number, signal.SIG_IGN)
         self._started = 0
         self.workers = [self._start() for _ in range(WORKERS)]
 
@@ -344,7 +346,7 @@ class Chaos:
             worker.stdin.close()
         for worker in self.workers:
             try:
-                assert worker.wait(PATIENCE) == 0, "a process failed"
+                assert worker.wait(PATIENCE) == 0, f"a process ended with {worker.returncode}"
             except subprocess.TimeoutExpired:
                 worker.send_signal(signal.SIGQUIT)
                 raise
@@ -383,7 +385,7 @@ class Model:
 
 
 def compare(url: str, ledgers: Path) -> None:
-    """Hold what is stored against what was sent and acknowledged, send everything again, and compare once more."""
+    """Hold what is stored against what was sent and acknowledged, send the rest again, and compare once more."""
     model = Model()
     for path in ledgers.iterdir():
         for line in path.read_bytes().split(b"\n")[:-1]:  # What stands behind the last end of a line was cut short.
@@ -403,7 +405,8 @@ def compare(url: str, ledgers: Path) -> None:
             assert stands >= max(model.acknowledged.get(task_id, {0})), "an older result stands"
             check_log(store, run, stands, may_be_lost=(task_id, stands) in model.lost)
         for task_id, versions in model.sent.items():
-            for version in sorted(versions):
+            known = {version for version in model.acknowledged.get(task_id, ()) if (task_id, version) not in model.lost}
+            for version in sorted(versions - known):
                 backuplog.ingest_task_result(store, model.owners[task_id], result_of(task_id, version))
         stored = runs_of(store)
         assert stored.keys() == model.sent.keys()

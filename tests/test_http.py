@@ -132,6 +132,32 @@ def test_a_bomb_costs_little(store: backuplog.Store, agent_id: UUID) -> None:
     assert peak < 80 << 20
 
 
+@pytest.mark.parametrize("name", ["gzip", "zstd"])
+def test_a_body_of_countless_parts_is_refused(store: backuplog.Store, agent_id: UUID, name: str) -> None:
+    """Members and frames that hold nothing cost a copy of what is behind them each: 4,096 are enough for anybody."""
+    part = gzip.compress(b"") if name == "gzip" else zstd.compress(b"")
+    body = part * (3 * 2**20 // len(part))
+    status, _, document = post(store, agent_id, body, Content_Encoding=name)
+    assert (status, document["errors"][0]["message"]) == (400, "has more than 4,096 gzip members or zstd frames")
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"0," * 2**21 + b"0]", b"12\n" * 2**21, b"\n" * 2**22], ids=["zeros", "12", ""]
+)
+def test_a_batch_of_too_many_is_refused_before_it_is_taken_apart(
+    store: backuplog.Store, agent_id: UUID, body: bytes
+) -> None:
+    """Millions of items cost no more than the text that holds them."""
+    media = "application/json" if body.startswith(b"[") else "application/x-ndjson"
+    request = http.Request(headers={"Content-Type": media}, body=body)
+    tracemalloc.start()
+    response = http.post_task_results(store, str(agent_id), request, guard=OPEN)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert response.status == 413
+    assert peak < 2 * len(body) + 2**20
+
+
 def test_a_file_is_read_as_far_as_it_says(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
     """What follows a body on a connection is the next request; a body that ends early is refused."""
     body = json.dumps(payload()).encode()

@@ -15,6 +15,7 @@ ORDER = [
     "errors",
     "normalise",
     "model",
+    "decode",
     "convert",
     "chunk",
     "delivery",

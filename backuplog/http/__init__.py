@@ -18,7 +18,6 @@ from backuplog.errors import (
     InvalidQuery,
     LogExpired,
     LogLost,
-    PayloadTooLarge,
     StoreError,
 )
 from backuplog.ingest import ingest_task_result, ingest_task_results
@@ -142,9 +141,7 @@ def post_task_results(store: Store, agent_id: str, request: Request, *, guard: G
         agent = admit(store, agent_id, request, guard)
         is_lines = media_type(request, _JSON | _LINES) in _LINES
         body = read_body(request, max_bytes=guard.max_body_bytes)
-        payloads = parse_batch(body, is_lines=is_lines)
-        if len(payloads) > MAX_BATCH_RESULTS:
-            raise PayloadTooLarge(f"a batch holds at most {MAX_BATCH_RESULTS:,} results, not {len(payloads):,}")
+        payloads = parse_batch(body, is_lines=is_lines, max_items=MAX_BATCH_RESULTS)
     pairs = [(agent, payload) for payload in payloads]
     answers = ingest_task_results(store, pairs, max_log_bytes=guard.max_log_bytes)
     if answers and all(isinstance(answer, AgentNotFound) for answer in answers):

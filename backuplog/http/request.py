@@ -31,6 +31,8 @@ _PIECE_BYTES: Final = 65_536
 # https://www.rfc-editor.org/rfc/rfc9659: a decoder of content need not hold more than 8 MB.
 _ZSTD_WINDOW_LOG: Final = 23
 _GZIP_WINDOW_BITS: Final = 31
+# A decompressor copies what is behind the end of a part: 3 MiB of empty zstd frames would take 126 s.
+_MAX_PARTS: Final = 4_096
 
 
 @runtime_checkable
@@ -157,9 +159,7 @@ def read_body(request: Request, *, max_bytes: int) -> bytes:
     if length is not None and length > max_bytes:
         raise _too_large(max_bytes)
     pieces = _bounded(_pieces(headers, request.body, length), max_bytes)
-    if encoding == "identity":
-        return b"".join(pieces)
-    return b"".join(_bounded(_decoded(pieces, encoding), max_bytes))
+    return b"".join(pieces if encoding == "identity" else _bounded(_decoded(pieces, encoding), max_bytes))
 
 
 async def collect_body(
@@ -228,40 +228,52 @@ def _bounded(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
 
 
 def _decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    make = _zstd_decoder if encoding == "zstd" else _GzipDecoder
+    decoder = make()
+    parts = 1  # of gzip members or zstd frames, which may follow each other
     try:
-        yield from _unzstd(pieces) if encoding == "zstd" else _ungzipped(pieces)
+        for piece in _slices(pieces):
+            rest = piece
+            while rest or not (decoder.eof or decoder.needs_input):
+                if decoder.eof:
+                    decoder = make()
+                    parts += 1
+                    if parts > _MAX_PARTS:
+                        raise _invalid(f"has more than {_MAX_PARTS:,} gzip members or zstd frames")
+                yield decoder.decompress(rest, _PIECE_BYTES)
+                rest = decoder.unused_data
     except (zlib.error, zstd.ZstdError) as error:
         raise _invalid(f"cannot be decompressed: {error}") from error
-
-
-def _ungzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    decoder = zlib.decompressobj(_GZIP_WINDOW_BITS)
-    for piece in pieces:
-        rest = piece
-        while rest:
-            if decoder.eof:  # Several members may follow each other.
-                decoder = zlib.decompressobj(_GZIP_WINDOW_BITS)
-            yield decoder.decompress(rest, _PIECE_BYTES)
-            rest = decoder.unconsumed_tail or decoder.unused_data
-    yield decoder.flush()
-    _require_end(is_ended=decoder.eof)
-
-
-def _unzstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    decoder = _zstd_decoder()
-    for piece in pieces:
-        rest = piece
-        while rest or not (decoder.eof or decoder.needs_input):
-            if decoder.eof:  # Several frames may follow each other.
-                decoder = _zstd_decoder()
-            yield decoder.decompress(rest, _PIECE_BYTES)
-            rest = decoder.unused_data
-    _require_end(is_ended=decoder.eof)
-
-
-def _require_end(*, is_ended: bool) -> None:
-    if not is_ended:
+    if not decoder.eof:
         raise _invalid("ends in the middle of what is compressed")
+
+
+def _slices(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut long pieces: a decompressor copies what it has left of its input after each step."""
+    for piece in pieces:
+        for start in range(0, len(piece), _PIECE_BYTES):
+            yield piece[start : start + _PIECE_BYTES]
+
+
+class _GzipDecoder:
+    """zlib's decompressor with the interface of zstd's."""
+
+    def __init__(self) -> None:
+        self._decoder = zlib.decompressobj(_GZIP_WINDOW_BITS)
+        self.needs_input = True
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        given = self._decoder.decompress(self._decoder.unconsumed_tail + data, max_length)
+        self.needs_input = len(given) < max_length
+        return given
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
 
 
 def _zstd_decoder() -> zstd.ZstdDecompressor:
