@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,12 @@ from uuid import UUID
 import attrs
 
 from .agent import require_agent
-from .errors import Forbidden, InvalidAgent, Unauthenticated
+from .errors import Forbidden, InvalidAgent, StoreError, Unauthenticated
 from .model import AgentToken
 from .normalise import argument, as_optional_time, as_time, as_uuid
 from .store import Store
+
+_logger: Final = logging.getLogger("backuplog")
 
 _MARK: Final = "backuplog"
 _PREFIX_BYTES: Final = 8
@@ -71,7 +74,7 @@ def verify_agent_token(
     """Check a token that an agent presents, and return what is stored of it.
 
     This takes the same time whether the token is unknown, wrong or expired. It records the time of use, at most once a
-    minute.
+    minute, unless the store cannot be written just then.
 
     Args:
         store: The store to use.
@@ -100,9 +103,18 @@ def verify_agent_token(
     if agent_id is not None and stored.agent_id != argument("agent_id", as_uuid, agent_id, InvalidAgent):
         raise Forbidden
     if stored.last_used_at is None or moment - stored.last_used_at >= _USE_RESOLUTION:
-        store.call(store.backend.touch_token, prefix, moment)
-        return attrs.evolve(stored, last_used_at=moment)
+        return _note_use(store, stored, moment)
     return stored
+
+
+def _note_use(store: Store, stored: AgentToken, moment: datetime) -> AgentToken:
+    """Note the use of a token if that can be done at once: who may read need not wait until somebody can write."""
+    try:
+        store.backend.touch_token(stored.prefix, moment)
+    except StoreError as error:
+        _logger.debug("The use of a token was not noted: %s", error)
+        return stored
+    return attrs.evolve(stored, last_used_at=moment)
 
 
 def revoke_agent_token(store: Store, token: str) -> bool:

@@ -456,9 +456,12 @@ class PostgresBackend:
         rows = self._fetch(statement + self._OLDEST_FIRST, values)
         return [read_token(self._tenant_id, row, _same, moment_of) for row in rows]
 
-    _TOUCH_TOKEN: Final = (
-        "UPDATE {schema}.backup_agent_tokens SET last_used_at = %b WHERE tenant_id = %b AND prefix = %b"
-    )
+    _TOUCH_TOKEN: Final = """
+        UPDATE {schema}.backup_agent_tokens SET last_used_at = %b WHERE (tenant_id, prefix) IN (
+            SELECT tenant_id, prefix FROM {schema}.backup_agent_tokens WHERE tenant_id = %b AND prefix = %b
+            FOR UPDATE SKIP LOCKED
+        )
+    """
 
     def touch_token(self, prefix: str, used_at: datetime) -> None:
         """Set when a token was last used."""

@@ -380,7 +380,7 @@ class SqliteBackend:
     def touch_token(self, prefix: str, used_at: datetime) -> None:
         """Set when a token was last used."""
         row = (_microseconds(used_at), self._tenant, prefix)
-        self._connections.write(lambda cursor: cursor.execute(self._TOUCH_TOKEN, row))
+        self._connections.write(lambda cursor: cursor.execute(self._TOUCH_TOKEN, row), waits=False)
 
     _REMOVE_TOKEN: Final = "DELETE FROM backup_agent_tokens WHERE tenant_id = ? AND prefix = ?"
 

@@ -33,12 +33,14 @@ class CallersConnection:
         """Show that it is bound."""
         return "bound to the caller's connection"
 
-    def write(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+    def write(self, work: Callable[[sqlite3.Cursor], _Returned], *, waits: bool = True) -> _Returned:
         """Do work with a cursor in a savepoint; without a transaction, begin the caller's as sqlite3 itself would.
 
         Args:
             work: What to do.
+            waits: Ignored: the connection is the caller's to set.
         """
+        del waits
         connection = self._connection
         with translated("the caller's database"):
             if self._rolled_back:

@@ -22,7 +22,7 @@ from .read_only import ReadOnlyConnections
 MEMORY: Final = ":memory:"
 _IDLE_READERS: Final = 8
 _WAL_RETRY_SECONDS: Final = 0.01
-_LONGEST_BUSY_TIMEOUT: Final = 2_000_000  # SQLite counts milliseconds in 32 bits.
+_LONGEST_BUSY_TIMEOUT: Final = 2_000_000_000  # milliseconds, which SQLite counts in 32 bits
 
 _Returned = TypeVar("_Returned")
 
@@ -62,16 +62,17 @@ class OwnConnections:
         """Show the path."""
         return repr(self._path)
 
-    def write(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+    def write(self, work: Callable[[sqlite3.Cursor], _Returned], *, waits: bool = True) -> _Returned:
         """Do work with a cursor in an immediate transaction.
 
         Args:
             work: What to do.
+            waits: Whether to wait for others that write.
 
         Raises:
             StoreUnavailable: Another thread or process was writing for too long.
         """
-        return self._use_writer(work, is_transaction=True)
+        return self._use_writer(work, is_transaction=True, seconds=self._busy_timeout if waits else 0.0)
 
     def read(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
         """Do work with a cursor of a connection that nobody else uses meanwhile.
@@ -80,7 +81,7 @@ class OwnConnections:
             work: What to do.
         """
         if self._path == MEMORY:
-            return self._use_writer(work, is_transaction=False)
+            return self._use_writer(work, is_transaction=False, seconds=self._busy_timeout)
         self.require_open()
         with translated(self._path):
             try:
@@ -96,8 +97,10 @@ class OwnConnections:
                 else:
                     self._idle.append(connection)
 
-    def _use_writer(self, work: Callable[[sqlite3.Cursor], _Returned], *, is_transaction: bool) -> _Returned:
-        """Do work with the writer, which is this thread's alone meanwhile.
+    def _use_writer(
+        self, work: Callable[[sqlite3.Cursor], _Returned], *, is_transaction: bool, seconds: float
+    ) -> _Returned:
+        """Do work with the writer, which is this thread's alone meanwhile, after waiting for it for so long.
 
         A signal may raise after any call. Whatever it interrupts, no transaction stays open and no lock stays taken.
         """
@@ -105,10 +108,10 @@ class OwnConnections:
         if self._owner == threading.get_ident():
             raise StoreError(f"{self._path} cannot be used by the handler of a signal that interrupted its own thread")
         try:
-            self._take_writer()
+            self._take_writer(seconds)
             with translated(self._path), closing(self._writer.cursor()) as cursor:
                 if is_transaction:
-                    cursor.execute("BEGIN IMMEDIATE")
+                    self._begin(cursor, seconds)
                 returned = work(cursor)
                 if is_transaction:
                     self._require_file()
@@ -128,10 +131,20 @@ class OwnConnections:
             self._lock.release()
         return returned
 
-    def _take_writer(self) -> None:
-        if not self._lock.acquire(timeout=self._busy_timeout):
+    def _begin(self, cursor: sqlite3.Cursor, seconds: float) -> None:
+        if seconds == self._busy_timeout:
+            cursor.execute("BEGIN IMMEDIATE")
+            return
+        cursor.execute(f"PRAGMA busy_timeout = {_milliseconds(seconds)}")
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {_milliseconds(self._busy_timeout)}")
+
+    def _take_writer(self, seconds: float) -> None:
+        if not self._lock.acquire(timeout=seconds):
             raise StoreUnavailable(
-                f"another thread has been writing to {self._path} for {self._busy_timeout:g} s: try again later"
+                f"another thread has been writing to {self._path} for {seconds:g} s: try again later"
             )
         self._owner = threading.get_ident()
         self.require_open()
@@ -187,7 +200,7 @@ class OwnConnections:
     def _connect(self, database: str) -> Handle:
         connection = sqlite3.connect(
             database,
-            timeout=min(self._busy_timeout, _LONGEST_BUSY_TIMEOUT),
+            timeout=_milliseconds(self._busy_timeout) / 1000,
             isolation_level=None,
             check_same_thread=False,
             factory=Handle,
@@ -231,6 +244,10 @@ class OwnConnections:
             self.write(lambda _: migrations.apply(database) if is_behind(database, self._path) else None)
         elif is_behind(database, self._path):
             raise SchemaOutdated(f"the schema of {self._path} is behind: open it once with migrate=True")
+
+
+def _milliseconds(seconds: float) -> int:
+    return min(int(seconds * 1000), _LONGEST_BUSY_TIMEOUT)
 
 
 def open_connections(

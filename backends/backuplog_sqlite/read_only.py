@@ -70,9 +70,9 @@ class ReadOnlyConnections:
             return -math.inf, 0
         return found.st_mtime_ns, found.st_size
 
-    def write(self, work: Callable[[sqlite3.Cursor], object]) -> Never:
+    def write(self, work: Callable[[sqlite3.Cursor], object], *, waits: bool = True) -> Never:
         """Refuse to write."""
-        del work
+        del work, waits
         self.require_open()
         raise StoreError(f"{self._path} {ADVICE[sqlite3.SQLITE_READONLY]}")
 

@@ -1,5 +1,6 @@
 """The tests of ``DurableStoreContract``, and those for a store that can work inside the caller's transaction."""
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -119,6 +120,22 @@ class TransactionalStoreContract(DurableStoreContract):
             assert backuplog.query_runs(store).total == 0
             connection.commit()
             assert backuplog.query_runs(store).total == 1
+
+    def test_a_token_is_verified_while_others_write(self) -> None:
+        """Whoever may read need not wait for a transaction that holds whatever noting the use of a token needs."""
+        with self._bound() as (store, bound, connection, agent_id):
+            token = backuplog.issue_agent_token(store, agent_id)
+            [stored] = backuplog.list_agent_tokens(store, agent_id)
+            backuplog.register_agent(bound, uuid4())
+            bound.backend.touch_token(stored.prefix, NOON)
+            verified: list[UUID] = []
+            verify = threading.Thread(
+                target=lambda: verified.append(backuplog.verify_agent_token(store, token).agent_id), daemon=True
+            )
+            verify.start()
+            verify.join(5)
+            assert verified == [agent_id]
+            connection.rollback()
 
     def test_a_bound_view_has_tenants_too(self) -> None:
         """Another tenant's view of a bound store is in the same transaction."""
