@@ -134,7 +134,7 @@ class Store:
 
 
 def _log_retry(method: Callable[..., object], error: BaseException | None, pause: float) -> None:
-    operation = method.__name__
+    operation = getattr(method, "__name__", "a call")
     fields = {"operation": operation, "pause_seconds": pause}
     _logger.warning("%s is retried in %.2f s: %s", operation, pause, error, extra=fields)
 
@@ -172,6 +172,7 @@ def open_store(
         SchemaOutdated: ``migrate`` is False and the schema is behind, or a newer version wrote the database.
         StoreError: The database cannot be opened; the message says why and what to do.
     """
+    retry_timeout = _as_budget(retry_timeout)  # before anything is opened
     entry_point = _entry_point(url)
     try:
         open_backend = entry_point.load()

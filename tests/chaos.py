@@ -89,7 +89,7 @@ def work(url: str, ledger_path: str, seed: str) -> None:
     agent_id = patiently(lambda: backuplog.register_agent(store, uuid4())).id
     helpers = [
         threading.Thread(target=helper, args=(store, agent_id, ledger, ending, generator))
-        for number, helper in enumerate((write_batches, read))
+        for helper in (write_batches, read)
     ]
     for thread in helpers:
         thread.start()

@@ -20,9 +20,9 @@ class SilentProxy:
         self._given = conninfo_to_dict(server_url)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
-        self._accepts = True
         self._passing = threading.Event()
         self._passing.set()
+        self._words: bytes | None = None
         threading.Thread(target=self._serve, daemon=True).start()
 
     @property
@@ -34,11 +34,14 @@ class SilentProxy:
 
     def silence(self, *, forever: bool) -> None:
         """Let nothing pass of the connections that are open, and with ``forever`` of those to come."""
-        self._accepts = not forever
         self._passing.clear()
         self._passing = threading.Event()
-        if self._accepts:
+        if not forever:
             self._passing.set()
+
+    def silence_at(self, words: bytes) -> None:
+        """Go silent when somebody says something."""
+        self._words = words
 
     def close(self) -> None:
         """Cut every connection."""
@@ -64,10 +67,11 @@ class SilentProxy:
         server.connect(f"{host}/.s.PGSQL.{port}")
         return server
 
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket, passing: threading.Event) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, passing: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_BYTES):
+                if self._words and self._words in data:
+                    passing.clear()
                 if passing.is_set():
                     target.sendall(data)
             if passing.is_set():

@@ -150,6 +150,13 @@ def test_what_is_tried_again_is_logged(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_budget_is_checked_before_anything_is_opened(tmp_path: Path) -> None:
+    """A store that cannot be made leaves no file behind."""
+    with pytest.raises(backuplog.StoreError, match="retry_timeout"):
+        backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}", retry_timeout=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "30", True, None])
 def test_a_budget_that_is_no_number_of_seconds_is_refused(seconds: Any) -> None:
     """What would fail only during an outage fails at once."""

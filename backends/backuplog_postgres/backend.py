@@ -92,12 +92,13 @@ def open_backend(
         pool: A pool of your own to use, with the URL ``postgresql://`` and nothing more. It stays open when the store
             is closed, and ``min_size``, ``max_size`` and the three time-outs have no effect on it.
         schema: The schema for the tables, which is created if it does not exist. Two schemas are two stores.
-        min_size: How many connections to keep open.
+        min_size: How many idle connections to keep open; others are closed after ten minutes.
         max_size: The most connections to open.
         pool_timeout: Seconds to wait for a connection.
         statement_timeout: Seconds that a statement may take by the server's clock; None for the server's own limit.
-        response_timeout: Seconds to wait for the answer to a statement before the connection is taken for dead and
-            closed, as a frozen server or proxy makes it; None for no limit. It must be longer than any statement takes.
+        response_timeout: Seconds to wait for an answer of which nothing comes before the connection is taken for dead
+            and closed, as a frozen server or proxy makes it; None for no limit. It must be longer than any statement
+            takes.
         prepare: Whether to prepare statements. Turn this off behind a transaction-pooling proxy that does not support
             prepared statements.
         rls: Whether to turn on row-level security if it is off: PostgreSQL itself then keeps tenants apart.

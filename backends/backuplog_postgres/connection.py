@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -27,8 +28,8 @@ from backuplog.backend import (
     option,
 )
 
-from .deadline import PatientConnection
 from .migrate import settle_schema
+from .pool import Pool, PoolConnection
 
 # Unless the URL says otherwise. Without them a host that is gone is waited for 15 minutes where something was sent, and
 # for two hours where not: a dead connection is found after 30 s now.
@@ -40,9 +41,6 @@ _CONNECTION: Final = {
     "tcp_user_timeout": 30_000,
     "fallback_application_name": "backuplog",
 }
-# psycopg_pool doubles its pause after each failed attempt to connect, up to this time. With its own 300 s a pool stays
-# away for as long again as the server was: 45 s after an outage of 70.
-_RECONNECT_SECONDS: Final = 2.0
 _LONGEST_TIMEOUT: Final = 2_147_483_647  # milliseconds, PostgreSQL's greatest
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -84,7 +82,7 @@ def open_pool(
     """Settle the schema on a first connection, which says at once what is wrong, and open the store's own pool."""
     try:
         given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, UnicodeError):
         # The driver's message repeats the URL, password and all.
         raise StoreError("the URL is malformed: write postgresql://user:password@host:5432/database") from None
     options: dict[str, Any] = {"autocommit": True, "client_encoding": "utf8"}
@@ -94,42 +92,31 @@ def open_pool(
         options["options"] = f"{given.get('options', '')} -c statement_timeout={min(milliseconds, _LONGEST_TIMEOUT)}"
     pool_timeout = option("pool_timeout", as_duration, pool_timeout)
     patience = None if response_timeout is None else option("response_timeout", as_duration, response_timeout)
-    if not (0 <= min_size <= max_size and max_size > 0):
+    if not (isinstance(min_size, int) and isinstance(max_size, int) and 0 <= min_size <= max_size and max_size > 0):
         raise StoreError("min_size must be 0 or more and no more than max_size, which must be 1 or more")
 
-    def configure(connection: PatientConnection) -> None:
-        connection.response_timeout = patience
+    def connect() -> PoolConnection:
+        connection = PoolConnection.connect(url, **options)
+        connection.response_timeout, connection.opened_at = patience, time.monotonic()
+        return connection
 
-    with translated():
-        with psycopg.connect(url, **options) as connection, Cursor(connection) as cursor:
-            row_security = settle_schema(cursor, schema, migrate=migrate, rls=rls)
-        pool = ConnectionPool(
-            url,
-            connection_class=PatientConnection,
-            kwargs=options,
-            configure=configure,
-            min_size=min_size,
-            max_size=max_size,
-            timeout=pool_timeout,
-            reconnect_timeout=_RECONNECT_SECONDS,
-            reconnect_failed=_connect_again,
-            name="backuplog",
-            open=True,
-        )
-    return PooledConnections(pool, owned=True, row_security=row_security)
-
-
-def _connect_again(pool: ConnectionPool[Any]) -> None:
-    """Ask a pool that has given up for a connection: it begins anew, for the sake of those who wait for one."""
-    with suppress(PoolTimeout, PoolClosed):
-        pool.putconn(pool.getconn(timeout=0.01))
+    with translated(), connect() as connection, Cursor(connection) as cursor:
+        try:
+            row_security = settle_schema(cursor, schema, migrate=False, rls=rls)
+        except SchemaOutdated:
+            if not migrate:
+                raise
+            connection.response_timeout = None  # A migration may take as long as it takes.
+            row_security = settle_schema(cursor, schema, migrate=True, rls=rls)
+    pool = Pool(connect, min_size=min_size, max_size=max_size, pool_timeout=pool_timeout)
+    return PooledConnections(pool, row_security=row_security)
 
 
 def use_pool(pool: ConnectionPool[Any], *, schema: str, migrate: bool, rls: bool) -> "PooledConnections":
     """Settle the schema on a connection of the caller's pool, and use the pool."""
     if not isinstance(pool, ConnectionPool):
         raise StoreError(f"pool must be a psycopg_pool.ConnectionPool, not a {type(pool).__name__}")
-    connections = PooledConnections(pool, owned=False, row_security=False)
+    connections = PooledConnections(pool, row_security=False)
     with connections.connection() as connection, Cursor(connection) as cursor:
         connections.row_security = settle_schema(cursor, schema, migrate=migrate, rls=rls)
     return connections
@@ -194,10 +181,9 @@ class Cursor(psycopg.Cursor[TupleRow]):
 class PooledConnections:
     """A pool's connections, shared by all views and threads of a store."""
 
-    def __init__(self, pool: ConnectionPool[Any], *, owned: bool, row_security: bool) -> None:
-        """Take the pool; ``owned`` says whether ``close`` closes it."""
-        self._pool = pool
-        self._owned = owned
+    def __init__(self, pool: Pool | ConnectionPool[Any], *, row_security: bool) -> None:
+        """Take a pool of our own or the caller's."""
+        self._pool: Any = pool  # They have two methods in common.
         self._closed = False
         self._process = os.getpid()
         self.row_security = row_security
@@ -223,7 +209,7 @@ class PooledConnections:
     def close(self) -> None:
         """Close the pool, unless it is the caller's."""
         self._closed = True
-        if self._owned and os.getpid() == self._process:
+        if isinstance(self._pool, Pool) and os.getpid() == self._process:
             self._pool.close()
 
     @contextmanager
@@ -241,13 +227,14 @@ class PooledConnections:
                 yield connection
             finally:
                 if connection.info.transaction_status != TransactionStatus.IDLE:
-                    connection.close()
+                    connection.pgconn.finish()  # close() may be a way of giving it back already.
                 elif changed:
                     connection.autocommit = False
                 lost = connection.closed
                 self._pool.putconn(connection)
-                if lost and self._owned:  # The others were probably lost with it: let nobody find that out one by one.
-                    self._pool.drain()
+                if lost and isinstance(self._pool, ConnectionPool):  # Others were probably lost with it.
+                    with suppress(PoolClosed):
+                        self._pool.check()
 
     def _require_open(self) -> None:
         if self._closed:
@@ -288,7 +275,9 @@ class CallersConnection:
                     _name_tenant(cursor, before)
                 cursor.execute("RELEASE SAVEPOINT backuplog")
             except BaseException as error:
-                if is_saved and not connection.closed:
+                # In the middle of a statement, as a signal's handler may leave it, nothing can be sent.
+                is_idle = connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+                if is_saved and is_idle:
                     cursor.execute("ROLLBACK TO SAVEPOINT backuplog")
                     cursor.execute("RELEASE SAVEPOINT backuplog")
                 if isinstance(error, psycopg.Error) and cursor.connection.closed:
@@ -304,9 +293,8 @@ class CallersConnection:
 
 def _require_text_and_answers(connection: psycopg.Connection[Any]) -> None:
     """Refuse a connection that would damage text, or say later what became of a statement."""
-    encoding = connection.pgconn.parameter_status(b"client_encoding")
-    if encoding != b"UTF8":
-        shown = encoding.decode() if encoding else "unknown"
+    if connection.info.encoding != "utf-8":  # by any of its names: PgBouncer repeats the one that the client sent
+        shown = (connection.pgconn.parameter_status(b"client_encoding") or b"unknown").decode()
         raise StoreError(f"the connection's client_encoding is {shown}: set it to UTF8")
     if connection.pgconn.pipeline_status != PipelineStatus.OFF:
         raise StoreError("the connection is in pipeline mode: use the store outside connection.pipeline()")
@@ -331,6 +319,11 @@ def translated() -> Generator[None]:
             "no connection became free in time: see whether PostgreSQL runs, or raise max_size"
         ) from error
     except psycopg.Error as error:
+        first: BaseException | None = error
+        while isinstance(first, psycopg.Error):
+            first = first.__context__
+        if isinstance(first, StoreUnavailable):  # What it came of says more than that undoing it failed.
+            raise first from error
         # A connection that fails or is lost has no SQLSTATE; neither has a pool that has none to give.
         state = error.sqlstate or ("08" if isinstance(error, psycopg.OperationalError) else "")
         is_fatal = error.diag.severity_nonlocalized in ("FATAL", "PANIC")  # PostgreSQL has closed the connection.

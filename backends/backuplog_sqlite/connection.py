@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
 
-from .errors import ADVICE, translated
+from .errors import ADVICE, LONGEST_BUSY_SECONDS, translated
 from .handle import Handle, identify, is_inherited, keep_through_forks, require_no_adapters
 from .migrations import is_behind, migrations
 from .read_only import ReadOnlyConnections
@@ -22,7 +22,6 @@ from .read_only import ReadOnlyConnections
 MEMORY: Final = ":memory:"
 _IDLE_READERS: Final = 8
 _WAL_RETRY_SECONDS: Final = 0.01
-_LONGEST_BUSY_TIMEOUT: Final = 2_000_000_000  # milliseconds, which SQLite counts in 32 bits
 
 _Returned = TypeVar("_Returned")
 
@@ -247,7 +246,7 @@ class OwnConnections:
 
 
 def _milliseconds(seconds: float) -> int:
-    return min(int(seconds * 1000), _LONGEST_BUSY_TIMEOUT)
+    return int(min(seconds, LONGEST_BUSY_SECONDS) * 1000)
 
 
 def open_connections(
@@ -256,7 +255,7 @@ def open_connections(
     """Open a file, or a database in memory; a file that cannot be written is only read if nothing is to be migrated."""
     require_no_adapters()
     if path != MEMORY:
-        path = str(Path(path).absolute())  # A relative one would be another after chdir().
+        path = _resolved(path)
         is_writable = _is_writable(path)
         if is_inherited(path):
             raise StoreError(
@@ -265,19 +264,31 @@ def open_connections(
             )
         if not is_writable:
             if migrate or not _may(path, os.R_OK):
-                raise StoreError(f"{path} {ADVICE[sqlite3.SQLITE_READONLY]}")
+                hint = "; to read only, open it with migrate=False" if _may(path, os.R_OK) else ""
+                raise StoreError(f"{path} {ADVICE[sqlite3.SQLITE_READONLY]}{hint}")
             return ReadOnlyConnections(path, busy_timeout=busy_timeout)
     return OwnConnections(path, migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
 
 
+def _resolved(path: str) -> str:
+    """Return the one path that a file has wherever this process goes: SQLite has its WAL beside the file itself."""
+    try:
+        return str(Path(path).resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long or holds a NUL, a link to itself
+        raise StoreError(f"{path!r} cannot be the path of a file: {error}") from error
+
+
 def _is_writable(path: str) -> bool:
+    """Return whether SQLite can write a file, and its own files beside it."""
     file = Path(path)
     try:
         if file.is_dir():
             raise StoreError(f"{path} is a folder: give the path of a file in it")
         if not file.parent.is_dir():
             raise StoreError(f"{path} cannot be made: its folder does not exist, make it first")
-        return _may(file if _may(file, os.F_OK) else file.parent, os.W_OK)
+        if not _may(file, os.F_OK):
+            return _may(file.parent, os.W_OK)
+        return _may(file, os.W_OK) and (_may(file.parent, os.W_OK) or _may(f"{file}-wal", os.W_OK))
     except (OSError, ValueError) as error:  # a name that is too long, or that holds a NUL
         raise StoreError(f"{path!r} cannot be the path of a file: {error}") from error
 

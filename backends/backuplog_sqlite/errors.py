@@ -7,13 +7,14 @@ from typing import Final
 
 from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
 
+LONGEST_BUSY_SECONDS: Final = 2_000_000.0
+"""SQLite counts milliseconds in 32 bits."""
+
 ADVICE: Final = {
     sqlite3.SQLITE_BUSY: "is locked by another process: try again later",
     sqlite3.SQLITE_LOCKED: "is locked by another statement: try again later",
     sqlite3.SQLITE_FULL: "cannot grow: free space on its disk",
-    sqlite3.SQLITE_READONLY: (
-        "cannot be written: check the permissions of the file and its folder; to read only, open it with migrate=False"
-    ),
+    sqlite3.SQLITE_READONLY: "cannot be written: check the permissions of the file and its folder",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: check that its folder exists and that this user may write there",
     sqlite3.SQLITE_NOTADB: "is not a SQLite database: give another path",
     sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup",

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import sys
 from functools import cache
+from types import NoneType
 from typing import Final, TypeAlias
 from weakref import WeakSet
 
@@ -30,10 +31,10 @@ _inherited: Final[set[FileIdentity | None]] = set()
 
 
 def identify(path: str) -> FileIdentity | None:
-    """Return what tells the file at a path from every other one; None if there is no file."""
+    """Return what tells the file at a path from every other one; None if there is none to be found."""
     try:
         found = os.stat(path)  # noqa: PTH116 - asked before each commit
-    except FileNotFoundError:
+    except OSError:  # It is gone, or so is the way to it.
         return None
     return found.st_dev, found.st_ino
 
@@ -71,7 +72,7 @@ def _leak_handles() -> None:
 
 def require_no_adapters() -> None:
     """Make sure that sqlite3 stores values as they are: adapters are the whole process's, not a connection's."""
-    for kind in (int, float, str, bytes):
+    for kind in (int, float, str, bytes, NoneType):
         if (kind, sqlite3.PrepareProtocol) in sqlite3.adapters:
             raise StoreError(
                 f"sqlite3.register_adapter() has changed how {kind.__name__} is stored: "

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
 
-from .errors import ADVICE, translated
+from .errors import ADVICE, LONGEST_BUSY_SECONDS, translated
 from .migrations import is_behind
 
 _Returned = TypeVar("_Returned")
@@ -28,7 +28,7 @@ class ReadOnlyConnections:
     def __init__(self, path: str, *, busy_timeout: float) -> None:
         """Make sure that the file can be read and its schema is known."""
         self._path = path
-        self._busy_timeout = busy_timeout
+        self._busy_timeout = min(busy_timeout, LONGEST_BUSY_SECONDS)
         self._closed = False
         if self.read(lambda cursor: is_behind(Database(cursor.connection, execute_plugins=False), path)):
             raise SchemaOutdated(f"the schema of {path} is behind: open it once with migrate=True")
@@ -55,20 +55,33 @@ class ReadOnlyConnections:
                 closing(sqlite3.connect(uri, timeout=self._busy_timeout, uri=True)) as connection,
                 closing(connection.cursor()) as cursor,
             ):
-                return work(cursor)
-        finally:
-            if before and self._state() != before:  # Then neither what was read nor what failed says anything.
-                raise StoreUnavailable(f"{self._path} was written while it was read: try again")
+                returned = work(cursor)
+        except Exception as error:
+            if self._state() != before:  # What failed then says nothing.
+                raise self._written_meanwhile() from error
+            raise
+        if before and self._state() != before:
+            raise self._written_meanwhile()
+        return returned
 
     def _state(self) -> tuple[float, int] | None:
         """Return what changes when somebody writes to the file; None while somebody has it open for that."""
-        if os.path.exists(f"{self._path}-wal"):  # noqa: PTH110 - asked before and after each read
+        wal, shm = (os.path.exists(f"{self._path}-{end}") for end in ("wal", "shm"))  # noqa: PTH110 - for each read
+        if wal and shm:
             return None
         try:
+            if wal and os.stat(f"{self._path}-wal").st_size:  # noqa: PTH116
+                raise StoreError(
+                    f"{self._path}-wal holds changes that only a process that may write can bring into the file: "
+                    "open the store there once"
+                )
             found = os.stat(self._path)  # noqa: PTH116
-        except FileNotFoundError:
+        except OSError:
             return -math.inf, 0
         return found.st_mtime_ns, found.st_size
+
+    def _written_meanwhile(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._path} was written while it was read: try again")
 
     def write(self, work: Callable[[sqlite3.Cursor], object], *, waits: bool = True) -> Never:
         """Refuse to write."""

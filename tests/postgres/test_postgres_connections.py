@@ -186,6 +186,40 @@ def test_the_callers_connection_keeps_its_ways(store: backuplog.Store, url: str,
     assert backuplog.get_run(store, sent["taskId"]) == run
 
 
+def test_a_host_that_is_gone_is_found(url: str) -> None:
+    """TCP itself asks whether the other side lives, as often as the URL says, or as we say."""
+    for given, seconds in (("", "15"), ("&keepalives_idle=7", "7")):
+        with backuplog.open_store(f"{url}{given}") as store:
+            connections = vars(store.backend)["_connections"]
+            with connections.connection() as connection:
+                parameters = connection.info.get_parameters()
+            assert (parameters["keepalives_idle"], parameters["tcp_user_timeout"]) == (seconds, "30000")
+
+
+def interrupt(connection: psycopg.Connection[Any]) -> None:
+    """Raise as a signal's handler does in the middle of a statement."""
+    connection.pgconn.send_query(b"SELECT pg_sleep(60)")
+    raise KeyboardInterrupt
+
+
+def test_a_pool_that_takes_back_what_is_closed_serves(url: str) -> None:
+    """A pool with ``close_returns`` gets each connection back once, and an interruption passes as it is."""
+    with ConnectionPool(url, min_size=1, max_size=1, open=True, close_returns=True) as pool:
+        store = backuplog.open_store("postgresql://", pool=pool)
+        connections = vars(store.backend)["_connections"]
+        with pytest.raises(KeyboardInterrupt), connections.transaction(store.tenant_id) as cursor:
+            interrupt(cursor.connection)
+        assert backuplog.query_runs(store).total == 0
+
+
+def test_an_interruption_of_a_bound_view_passes_as_it_is(store: backuplog.Store, url: str) -> None:
+    """A signal's handler that raises in the middle of a statement is not hidden by an attempt to undo it."""
+    with closing(psycopg.connect(url)) as connection:
+        connections = vars(store.bound_to(connection).backend)["_connections"]
+        with pytest.raises(KeyboardInterrupt), connections.transaction(store.tenant_id):
+            interrupt(connection)
+
+
 def test_what_the_process_has_registered_is_not_used(url: str) -> None:
     """Loaders and dumpers that somebody registered for all connections change nothing."""
     script = """

@@ -188,6 +188,15 @@ def test_a_server_that_went_silent_is_unavailable(url: str, payload: Payload) ->
         assert time.monotonic() - begun < 20
 
 
+def test_a_server_that_goes_silent_is_not_opened(url: str) -> None:
+    """Opening ends soon too, where nothing is to be migrated."""
+    backuplog.open_store(url).close()
+    with silent_proxy(url) as proxy:
+        proxy.silence_at(b"to_regnamespace")
+        with pytest.raises(backuplog.StoreUnavailable, match=r"has not answered for 0\.5 s"):
+            backuplog.open_store(proxy.url, response_timeout=0.5)
+
+
 @pytest.mark.parametrize("name", ["statement_timeout", "response_timeout", "pool_timeout"])
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "3", True])
 def test_a_time_out_is_a_number_of_seconds(url: str, name: str, seconds: Any) -> None:

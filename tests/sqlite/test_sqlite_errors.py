@@ -208,6 +208,71 @@ def test_a_read_of_a_file_that_is_written_meanwhile_says_nothing(read_only: Path
         assert backuplog.query_runs(store).total == 1
 
 
+def test_a_read_only_database_is_read_through_a_link(read_only: Path, payload: Payload) -> None:
+    """What a writer has not yet brought into the file is read by way of a symbolic link too."""
+    folder = Path(tempfile.gettempdir()) / f"backuplog-{uuid4()}"
+    folder.mkdir()
+    link = folder / "link.db"
+    link.symlink_to(read_only)
+    try:
+        with as_owner(read_only), backuplog.open_store(url_of(read_only)) as owners:
+            backuplog.ingest_task_result(owners, AGENT, payload())
+            with as_anybody(), backuplog.open_store(url_of(link), migrate=False) as store:
+                assert backuplog.query_runs(store).total == 1
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_read_that_fails_while_others_begin_and_end_is_repeated(read_only: Path, payload: Payload) -> None:
+    """Where a WAL comes or goes during a read, its failure says nothing; an exception that is no failure passes."""
+    with backuplog.open_store(url_of(read_only), migrate=False, retry_timeout=0) as store:
+        connections = vars(store.backend)["_connections"]
+        with as_owner(read_only):
+            owners = backuplog.open_store(url_of(read_only))
+            backuplog.ingest_task_result(owners, AGENT, payload())
+
+        def work(_: sqlite3.Cursor) -> None:
+            with as_owner(read_only):
+                owners.close()
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+
+        with pytest.raises(backuplog.StoreUnavailable, match="was written while it was read"):
+            connections.read(work)
+
+        def interrupted(_: sqlite3.Cursor) -> None:
+            with as_owner(read_only), backuplog.open_store(url_of(read_only)) as owners:
+                backuplog.ingest_task_result(owners, AGENT, payload())
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            connections.read(interrupted)
+
+
+def test_a_wal_that_nobody_can_read_is_named(read_only: Path) -> None:
+    """What a killed process left in its WAL needs somebody who may write; an empty WAL needs nobody."""
+    wal = Path(f"{read_only}-wal")
+    with as_owner(read_only):
+        wal.write_bytes(b"")
+    with backuplog.open_store(url_of(read_only), migrate=False) as store:
+        assert backuplog.get_agent(store, AGENT).hostname == "db-01"
+        with as_owner(read_only):
+            wal.write_bytes(b"left")
+        with pytest.raises(backuplog.StoreError, match="only a process that may write can bring into the file"):
+            backuplog.get_agent(store, AGENT)
+
+
+def test_a_folder_that_cannot_be_written_makes_a_file_read_only(read_only: Path) -> None:
+    """SQLite has its own files beside the database: where it cannot make them, the database can only be read."""
+    user = os.geteuid()
+    os.seteuid(os.getuid())
+    read_only.chmod(0o666)
+    os.seteuid(user)
+    with pytest.raises(backuplog.StoreError, match="migrate=False"):
+        backuplog.open_store(url_of(read_only))
+    with backuplog.open_store(url_of(read_only), migrate=False) as store:
+        assert backuplog.get_agent(store, AGENT).hostname == "db-01"
+
+
 def test_a_full_disk_keeps_the_run_and_says_that_the_log_is_lost(tmp_path: Path, payload: Payload) -> None:
     """Where only the log is too long for the disk, the run is stored without it, and the retry stores it."""
     path = tmp_path / "backups.db"
