@@ -138,10 +138,11 @@ def _pieces(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[
         if sha256:
             sha256.update(piece)
         start += len(piece)
+        # Before the last piece is given: nobody is to have it all and then hear that it is not what it was.
+        if sha256 and start >= stop and sha256.digest() != run.log_sha256:
+            raise CorruptLog(f"the log of run {run.id} does not have the SHA-256 that it had when it came")
         yield piece
         del piece
-    if sha256 and sha256.digest() != run.log_sha256:
-        raise CorruptLog(f"the log of run {run.id} does not have the SHA-256 that it had when it came")
 
 
 def _tail(store: Store, stored: StoredRun, lines: int) -> bytes:

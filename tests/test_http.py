@@ -424,11 +424,75 @@ def test_a_log_is_given_whole_in_part_or_not_again(store: backuplog.Store, logge
     status, headers, _ = get(endpoint, store, *place, Range="bytes=3200000-")
     assert (status, headers["Content-Range"]) == (416, "bytes */3200000")
     assert get(endpoint, store, *place, Range="bytes=-0")[0] == 416
-    for ignored in ("bytes=0-1,5-6", "lines=1-2", "bytes=5-1", "bytes=x"):
+    assert get(endpoint, store, *place, Range=" Bytes= 0-1 ")[::2] == (206, log[:2])
+    for ignored in ("bytes=0-1,5-6", "lines=1-2", "bytes=5-1", "bytes=x", "bytes=1 0-2 0", "bytes =0-1"):
         assert get(endpoint, store, *place, Range=ignored)[::2] == (200, log)
     assert get(endpoint, store, *place, query="tail=2")[2] == b"0399998\n0399999\n"
     for bad in ("tail=0", "tail=x", "tail=100001", "lines=1"):
         assert get(endpoint, store, *place, query=bad)[0] == 400
+
+
+def test_a_part_of_a_log_that_was_replaced_is_not_given(
+    store: backuplog.Store, logged: tuple[str, str, bytes], payload: Payload
+) -> None:
+    """412 where If-Match names another log than there is, and what it asks for where it names this one."""
+    endpoint, place, log = http.get_backup_run_log, logged[:2], logged[2]
+    tag = get(endpoint, store, *place)[1]["ETag"]
+    for matching in (tag, f'"x", {tag}', "*"):
+        assert get(endpoint, store, *place, If_Match=matching, Range="bytes=0-1")[::2] == (206, log[:2])
+    assert get(endpoint, store, *place, If_Match=f"W/{tag}")[0] == 412
+    run = backuplog.get_run(store, place[1])
+    sent = payload(taskId=place[1], policyId=str(run.policy_id), log="new", endTime="2026-12-24T02:00:00Z")
+    backuplog.ingest_task_result(store, place[0], sent)
+    status, _, problem = get(endpoint, store, *place, If_Match=tag, Range="bytes=0-1")
+    assert (status, problem["error_type"]) == (412, "precondition_failed")
+
+
+def test_the_end_of_a_log_that_is_not_what_it_was_is_held_back(store: Any, logged: tuple[str, str, bytes]) -> None:
+    """Whoever counts the bytes sees that some are missing, and no reader ever has all of a wrong log."""
+    writer = vars(store.backend)["_connections"]
+    writer.write(lambda cursor: cursor.execute("UPDATE backup_runs SET log_sha256 = zeroblob(32)"))
+    request = http.Request()
+    response = http.get_backup_run_log(store, *logged[:2], request, guard=OPEN)
+    pieces = response.pieces()
+    received = [next(pieces), next(pieces), next(pieces)]
+    with pytest.raises(backuplog.CorruptLog):
+        next(pieces)
+    assert len(b"".join(received)) == 3 * 2**20 < int(response.headers["Content-Length"]) == len(logged[2])
+
+
+def test_head_is_get_without_its_body(store: backuplog.Store, logged: tuple[str, str, bytes]) -> None:
+    """The same status and headers with the true length, whatever part is asked for."""
+    agent, run = logged[:2]
+    asked: list[tuple[Callable[..., http.Response], tuple[Any, ...]]] = [
+        (http.get_backup_runs, (agent,)),
+        (http.get_backup_run, (agent, run)),
+        (http.get_backup_run, (agent, str(uuid4()))),
+        (http.get_backup_run_log, (agent, run)),
+    ]
+    for endpoint, place in asked:
+        whole = endpoint(store, *place, http.Request(), guard=OPEN)
+        length = sum(map(len, whole.pieces()))
+        headers = {"Range": "bytes=0-1"}
+        head = endpoint(store, *place, http.Request(method="HEAD", headers=headers), guard=OPEN)
+        assert (head.status, head.body) == (whole.status, b"")
+        assert head.headers == {**whole.headers, "Content-Length": str(length)}
+
+
+def test_headers_of_one_name_are_one(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
+    """Two headers of a name mean what one does whose values are joined, however a framework gives them."""
+    body = json.dumps(payload()).encode()
+    for headers in (
+        [("Content-Length", "5"), ("content-length", f"{len(body)}")],
+        {"Content-Length": f"5, {len(body)}"},
+    ):
+        request = http.Request(headers=headers, body=BytesIO(body))
+        assert http.post_task_result(store, str(agent_id), request, guard=OPEN).status == 400
+    for length in (f"{len(body):050}", f"{len(body)}"):
+        request = http.Request(headers={"Content-Length": length}, body=BytesIO(body))
+        assert http.post_task_result(store, str(agent_id), request, guard=OPEN).status == 200
+    request = http.Request(headers={"Content-Length": "9" * 50}, body=BytesIO(body))
+    assert http.post_task_result(store, str(agent_id), request, guard=OPEN).status == 413
 
 
 # --- the guard --------------------------------------------------------------------------------------------------

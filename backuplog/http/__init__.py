@@ -28,7 +28,7 @@ from backuplog.query import query_runs
 from backuplog.store import Store
 
 from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_all, report_refusal
-from .request import Request, collect_body, entity_tags, media_type, parse_query, parse_range, read_body
+from .request import Request, collect_body, has_tag, media_type, parse_query, parse_range, read_body
 from .response import (
     Response,
     batch_item,
@@ -40,6 +40,7 @@ from .response import (
     problem_response,
     started,
     whole_if_short,
+    without_body,
 )
 
 __all__ = [
@@ -90,11 +91,13 @@ def _answering(
     @wraps(endpoint)
     def answer(store: Store, /, *arguments: _Given.args, **keywords: _Given.kwargs) -> Response:
         try:
-            return endpoint(store, *arguments, **keywords)
+            response = endpoint(store, *arguments, **keywords)
         except BackuplogError as error:
             if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # The client is told nothing of it.
                 _logger.error("A request was not answered: %s", error)  # noqa: TRY400 - its trace may hold a statement
-            return problem_response(error)
+            response = problem_response(error)
+        requests = (given for given in (*arguments, *keywords.values()) if isinstance(given, Request))
+        return without_body(response) if any(request.method == "HEAD" for request in requests) else response
 
     return answer
 
@@ -216,8 +219,8 @@ def get_backup_run_log(
 ) -> Response:
     """``GET /agents/{id}/backup-runs/{runId}/log``: the bytes of a run's log, or of a part of it.
 
-    ``Range``, ``If-Range`` and ``If-None-Match`` work as in RFC 9110, for one range. ``tail=N`` returns the last N
-    lines.
+    ``Range``, ``If-Range``, ``If-Match`` and ``If-None-Match`` work as in RFC 9110, for one range. ``tail=N`` returns
+    the last N lines.
 
     Args:
         store: The store to use.
@@ -227,7 +230,7 @@ def get_backup_run_log(
         guard: Whom to let in.
 
     Returns:
-        200 or 206 and the bytes; 304 or 416; or a problem with status 400, 401, 403, 404, 410, 429, 500 or 503.
+        200 or 206 and the bytes; 304; or a problem with status 400, 401, 403, 404, 410, 412, 416, 429, 500 or 503.
     """
     agent = admit(store, agent_id, request, guard)
     tail = parse_query(request.query, ("tail",)).get("tail")
@@ -246,9 +249,11 @@ def get_backup_run_log(
     # A log that grows has no SHA-256, and no tag by which anybody could keep an older part of it.
     tag = f'"{run.log_sha256.hex()}"' if run.log_sha256 else '"none"' if run.log_state is LogState.NONE else None
     headers |= {"Accept-Ranges": "bytes"} if tag is None else {"ETag": tag, "Accept-Ranges": "bytes"}
-    if tag and {tag, "*"} & entity_tags(request.headers.get("if-none-match", "")):
+    if "if-match" in request.headers and not has_tag(request.headers["if-match"], tag, weakly=False):
+        return json_response(problem(412, "precondition_failed", "The log is another by now."), status=412)
+    if tag and has_tag(request.headers.get("if-none-match", ""), tag, weakly=True):
         return Response(status=304, headers=headers, body=b"")
-    is_current = request.headers.get("if-range", tag) == tag
+    is_current = request.headers.get("if-range", tag) == tag and request.method != "HEAD"
     part = parse_range(request.headers.get("range", ""), run.log_bytes) if is_current else None
     start, stop = part or (0, run.log_bytes)
     if part and start >= stop:

@@ -264,7 +264,7 @@ def _get_backup_run_log(guard: Guard) -> dict[str, Any]:
         "operationId": "getBackupRunLog",
         "tags": ["runs"],
         "summary": "Get the bytes of a run's log.",
-        "description": "`Range` (one range of bytes), `If-Range` and `If-None-Match` are those of RFC 9110.",
+        "description": "`Range` (one range of bytes), `If-Range`, `If-Match`, `If-None-Match` are those of RFC 9110.",
         "parameters": [
             {"name": "tail", "in": "query", "description": "Only so many lines of its end.", "schema": lines}
         ],
@@ -272,6 +272,7 @@ def _get_backup_run_log(guard: Guard) -> dict[str, Any]:
             "200": {"description": "The log, or its last lines.", "headers": ranges, "content": text},
             "206": {"description": "A part.", "headers": {**ranges, "Content-Range": part}, "content": text},
             "304": {"description": "It is what If-None-Match names.", "headers": tag},
+            "412": {"description": "It is none of those that If-Match names.", "content": problem},
             "416": {"description": "It ends before.", "headers": {"Content-Range": part}, "content": problem},
             **_problems(guard, _INVALID_QUERY, RunNotFound(), LogExpired()),
         },

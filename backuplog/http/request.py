@@ -26,7 +26,7 @@ else:
     from backports import zstd
 
 _MAX_FIELDS: Final = 100
-_RANGE: Final = re.compile(r"bytes=(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))", re.ASCII)
+_RANGE: Final = re.compile(r"bytes=[ \t]*(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))[ \t]*", re.ASCII | re.IGNORECASE)
 _PIECE_BYTES: Final = 65_536
 # https://www.rfc-editor.org/rfc/rfc9659: a decoder of content need not hold more than 8 MB.
 _ZSTD_WINDOW_LOG: Final = 23
@@ -45,7 +45,13 @@ class Readable(Protocol):
 
 
 def _lower(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {name.lower(): value for name, value in dict(headers).items()}
+    """Return headers by their names in lower case; the values of one that comes several times are joined (RFC 9110)."""
+    joined: dict[str, str] = {}
+    pairs: Any = headers.items() if isinstance(headers, Mapping) else headers  # pyright: ignore[reportUnknownVariableType]
+    for name, value in pairs:
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    return joined
 
 
 @attrs.frozen(kw_only=True)
@@ -53,12 +59,14 @@ class Request:
     """The parts of an HTTP request.
 
     Attributes:
+        method: The method. HEAD is answered as GET is, without the body; otherwise it makes no difference.
         headers: Names, in any case, and values: a mapping or pairs, as your framework provides them.
         query: What follows the ``?`` in the URL, as it was sent.
         body: The bytes, a binary file such as ``wsgi.input``, or an iterable of pieces. No more is read than the guard
             allows.
     """
 
+    method: str = "GET"
     headers: Mapping[str, str] = attrs.field(default=MappingProxyType({}), converter=_lower, repr=False)
     query: str = ""
     body: bytes | Readable | Iterable[bytes] = attrs.field(default=b"", repr=False)
@@ -76,9 +84,18 @@ def bearer_token(request: Request) -> str:
     return token.strip()
 
 
-def entity_tags(header: str) -> set[str]:
-    """Return the entity tags of ``If-None-Match``, which compares them weakly."""
-    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+def has_tag(header: str, tag: str | None, *, weakly: bool) -> bool:
+    """Return whether the entity tags of ``If-Match`` or ``If-None-Match`` include one; ``*`` includes any.
+
+    Args:
+        header: The header.
+        tag: The tag of what there is, which is a strong one; None if it has none.
+        weakly: Whether a weak tag counts as its strong one, as it does in ``If-None-Match``.
+    """
+    tags = {text.strip() for text in header.split(",")}
+    if weakly:
+        tags = {text.removeprefix("W/") for text in tags}
+    return "*" in tags or tag in tags
 
 
 def media_type(request: Request, accepted: frozenset[str]) -> str:
@@ -89,7 +106,7 @@ def media_type(request: Request, accepted: frozenset[str]) -> str:
     """
     media, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
     charsets = [text.strip('"') for name, _, text in (part.partition("=") for part in parameters) if name == "charset"]
-    if (media or "application/json") not in accepted or any(charset != "utf-8" for charset in charsets):
+    if (media or "application/json") not in accepted or not {"utf-8", "utf8"}.issuperset(charsets):
         raise UnsupportedMedia(f"the body must be {' or '.join(sorted(accepted))} in UTF-8")
     return media
 
@@ -125,7 +142,7 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
         Start and stop; start is not before stop where no byte is asked for that there is. None for a header that is
         missing, malformed or asks for several ranges: RFC 9110 lets it be ignored.
     """
-    match = _RANGE.fullmatch(header.strip().replace(" ", ""))
+    match = _RANGE.fullmatch(header.strip())
     if match is None:
         return None
     first, last, suffix = match.groups()
@@ -175,9 +192,9 @@ async def collect_body(
     Returns:
         The body, or as much of it as was read.
     """
-    length = _lower(headers).get("content-length", "")
+    length = _number(_lower(headers).get("content-length", ""))
     whole = BytesIO()
-    if length.isascii() and length.isdecimal() and int(length[:20]) > max_bytes:
+    if length is not None and length > max_bytes:
         return b""
     async for piece in pieces:
         whole.write(piece)
@@ -190,9 +207,15 @@ def _length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal()):
+    length = _number(text)
+    if length is None:
         raise _invalid("has a Content-Length that is no number")
-    return int(text[:20])
+    return length
+
+
+def _number(text: str) -> int | None:
+    """Return the number that decimal digits spell, or one that is as good as it where there are more than twenty."""
+    return int(text.lstrip("0")[:20] or "0") if text.isascii() and text.isdecimal() else None
 
 
 def _pieces(

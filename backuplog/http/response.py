@@ -47,6 +47,14 @@ class Response:
         return iter([self.body]) if isinstance(self.body, bytes) else self.body
 
 
+def without_body(response: Response) -> Response:
+    """Answer HEAD: what GET would say, and how long it would be."""
+    headers = response.headers
+    if not isinstance(response.body, bytes) and "Content-Length" not in headers:
+        headers = {**headers, "Content-Length": str(sum(map(len, response.body)))}
+    return attrs.evolve(response, headers=headers, body=b"")
+
+
 def page_document(page: RunPage) -> dict[str, Any]:
     """Return a page of runs as JSON shows it."""
     runs = [run_document(run) for run in page.runs]

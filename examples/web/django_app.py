@@ -25,7 +25,9 @@ def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
     @csrf_exempt
     @require_http_methods(methods)
     def handle(request: HttpRequest, **place: str) -> HttpResponse | StreamingHttpResponse:
-        parts = http.Request(headers=request.headers, query=request.META["QUERY_STRING"], body=request)
+        parts = http.Request(
+            method=request.method or "", headers=request.headers, query=request.META["QUERY_STRING"], body=request
+        )
         given = endpoint(store, *(place.values() or [None]), parts, guard=guard)
         kind = HttpResponse if isinstance(given.body, bytes) else StreamingHttpResponse
         return kind(given.body, status=given.status, headers=given.headers)

@@ -17,7 +17,7 @@ app = FastAPI(title="Orchestrator")
 async def answer(endpoint: http.Endpoint, request: Request, *place: str | None) -> Response:
     """Read the body in the event loop, where slow clients cost nothing, and do the work in a thread."""
     body = await http.collect_body(request.headers, request.stream(), max_bytes=guard.max_body_bytes)
-    parts = http.Request(headers=request.headers, query=request.url.query, body=body)
+    parts = http.Request(method=request.method, headers=request.headers, query=request.url.query, body=body)
     given = await run_in_threadpool(endpoint, store, *place, parts, guard=guard)
     if isinstance(given.body, bytes):
         return Response(given.body, given.status, given.headers)
@@ -35,21 +35,25 @@ async def post_task_results(request: Request, agent_id: str) -> Response:
 
 
 @app.get("/agents/{agent_id}/backup-runs")
+@app.head("/agents/{agent_id}/backup-runs")
 async def get_backup_runs(request: Request, agent_id: str) -> Response:
     return await answer(http.get_backup_runs, request, agent_id)
 
 
-@app.get("/backup-runs")  # no agent's token is enough: for operators, give it a guard of its own behind your login
+@app.get("/backup-runs")
+@app.head("/backup-runs")  # no agent's token is enough: for operators, give it a guard of its own behind your login
 async def get_all_backup_runs(request: Request) -> Response:
     return await answer(http.get_backup_runs, request, None)
 
 
 @app.get("/agents/{agent_id}/backup-runs/{run_id}")
+@app.head("/agents/{agent_id}/backup-runs/{run_id}")
 async def get_backup_run(request: Request, agent_id: str, run_id: str) -> Response:
     return await answer(http.get_backup_run, request, agent_id, run_id)
 
 
 @app.get("/agents/{agent_id}/backup-runs/{run_id}/log")
+@app.head("/agents/{agent_id}/backup-runs/{run_id}/log")
 async def get_backup_run_log(request: Request, agent_id: str, run_id: str) -> Response:
     return await answer(http.get_backup_run_log, request, agent_id, run_id)
 

@@ -14,7 +14,8 @@ app = Flask(__name__)
 
 def answer(endpoint: http.Endpoint, *place: str | None) -> Response:
     """Hand the parts of the request over; the body is read no further than the guard allows."""
-    parts = http.Request(headers=request.headers, query=request.query_string.decode("latin-1"), body=request.stream)
+    query = request.query_string.decode("latin-1")
+    parts = http.Request(method=request.method, headers=request.headers, query=query, body=request.stream)
     given = endpoint(store, *place, parts, guard=guard)
     return Response(given.pieces(), given.status, given.headers)
 

@@ -22,7 +22,7 @@ def handler(endpoint: http.Endpoint) -> Callable[[Request], Awaitable[Response]]
     async def handle(request: Request) -> Response:
         # The body is read in the event loop, where slow clients cost nothing; the work is done in a thread.
         body = await http.collect_body(request.headers, request.stream(), max_bytes=guard.max_body_bytes)
-        parts = http.Request(headers=request.headers, query=request.url.query, body=body)
+        parts = http.Request(method=request.method, headers=request.headers, query=request.url.query, body=body)
         place = [*request.path_params.values()] or [None]
         given = await run_in_threadpool(endpoint, store, *place, parts, guard=guard)
         if isinstance(given.body, bytes):

@@ -30,7 +30,7 @@ def headers_of(environ: dict[str, Any]) -> dict[str, str]:
 
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     """Find the endpoint of a path, and answer what it gives."""
-    method, path = environ["REQUEST_METHOD"].replace("HEAD", "GET"), environ["PATH_INFO"]
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
     matching = [
         (known, match, endpoint) for known, pattern, endpoint in ENDPOINTS if (match := pattern.fullmatch(path))
     ]
@@ -38,13 +38,14 @@ def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Itera
         start_response("404 Not Found", [])
         return []
     [(known, match, endpoint)] = matching
-    if method != known:
+    if method.replace("HEAD", "GET") != known:
         start_response("405 Method Not Allowed", [("Allow", known)])
         return []
-    parts = http.Request(headers=headers_of(environ), query=environ.get("QUERY_STRING", ""), body=environ["wsgi.input"])
+    query, body = environ.get("QUERY_STRING", ""), environ["wsgi.input"]
+    parts = http.Request(method=method, headers=headers_of(environ), query=query, body=body)
     given = endpoint(store, *(match.groups() or [None]), parts, guard=guard)
     start_response(f"{given.status} ", [*given.headers.items()])
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else given.pieces()
+    return given.pieces()
 
 
 if __name__ == "__main__":
