@@ -43,8 +43,9 @@ MAX_DURATION_SECONDS: Final = 9_223_372_036.854775807
 
 # https://www.rfc-editor.org/rfc/rfc3339#section-5.6
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:(\d\d)(?:\.\d{1,30})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
-# https://www.rfc-editor.org/rfc/rfc9562#section-4
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+# https://www.rfc-editor.org/rfc/rfc9562#section-4; other programs print braces, or the digits alone.
+_HYPHENED: Final = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+_UUID: Final = re.compile(rf"{_HYPHENED}|urn:uuid:{_HYPHENED}|\{{{_HYPHENED}\}}|[0-9a-fA-F]{{32}}")
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 _Given = TypeVar("_Given")
@@ -87,13 +88,13 @@ def option(name: str, normalise: Callable[[_Given], _Normal], value: _Given) -> 
 
 
 def as_uuid(value: UUID | str) -> UUID:
-    """Return the UUID that a value is or spells in its 36-character form, in either case."""
+    """Return the UUID that a value is or spells: in 36 characters, as a URN, in braces, or in 32 digits."""
     if isinstance(value, UUID):
         return value
-    # UUID() alone takes braces, URNs, hyphens anywhere and underscores.
+    # UUID() alone takes hyphens anywhere, and half a brace.
     if isinstance(value, str) and _UUID.fullmatch(value):
         return UUID(value)
-    raise ValueError(f"must be a UUID in its 36-character form, not {_kind(value)}")
+    raise ValueError(f"must be a UUID, such as 01234567-89ab-cdef-0123-456789abcdef, not {_kind(value)}")
 
 
 def as_optional_uuid(value: UUID | str | None) -> UUID | None:

@@ -69,6 +69,15 @@ def test_what_is_not_one_json_object_is_refused(document: bytes, message: str) -
     assert [error.path for error in caught.value.errors] == ["$"]
 
 
+@pytest.mark.parametrize("form", ["{}", "urn:uuid:{}", "{{{}}}"])
+def test_a_uuid_has_four_forms_and_one_meaning(payload: Payload, form: str) -> None:
+    """A task that is named by 36 characters, a URN, braces or digits alone is one task, in either case."""
+    known = uuid4()
+    for text in (str(known), str(known).upper()):
+        assert backuplog.parse_task_result(payload(taskId=form.format(text))).task_id == known
+    assert backuplog.parse_task_result(payload(taskId=known.hex)).task_id == known
+
+
 def test_all_missing_fields_are_named() -> None:
     """An empty object is refused for each required field at once."""
     assert paths({}) == {"$.taskId", "$.policyId", "$.taskType", "$.status", "$.durationSeconds"}
@@ -77,7 +86,20 @@ def test_all_missing_fields_are_named() -> None:
 @pytest.mark.parametrize(
     ("field", "values"),
     [
-        ("taskId", [1, "", "x" * 36, "{" + str(uuid4()) + "}", uuid4().hex, "1_" + str(uuid4())[2:], True, []]),
+        (
+            "taskId",
+            [
+                1,
+                "",
+                "x" * 36,
+                "{" + str(uuid4()),
+                "urn:" + str(uuid4()),
+                uuid4().hex[1:],
+                "1_" + str(uuid4())[2:],
+                True,
+                [],
+            ],
+        ),
         ("taskType", ["", " ", "x" * 51, 7, "a\0b", "\ud800"]),
         ("status", ["", "   ", "x" * 5000, False, {}, "a\0b"]),
         ("durationSeconds", [True, "1", -1, -0.001, 1e300, float("inf"), float("nan"), 10**400, [], 9.3e9]),

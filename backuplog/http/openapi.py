@@ -279,7 +279,7 @@ def _get_backup_run_log(guard: Guard) -> dict[str, Any]:
     }
 
 
-_INVALID_RESULT: Final = InvalidTaskResult([FieldError("$.taskId", "must be a UUID in its 36-character form")])
+_INVALID_RESULT: Final = InvalidTaskResult([FieldError("$.taskId", "must be a UUID")])
 _INVALID_QUERY: Final = InvalidQuery([FieldError("limit", "must be a whole number from 1 to 1,000")])
 
 

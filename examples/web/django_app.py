@@ -52,4 +52,4 @@ app = WSGIHandler()
 if __name__ == "__main__":
     import waitress
 
-    waitress.serve(app, port=int(os.environ.get("PORT", "8000")))
+    waitress.serve(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))

@@ -53,4 +53,4 @@ def get_backup_run_log(agent_id: str, run_id: str) -> Response:
 if __name__ == "__main__":
     import waitress
 
-    waitress.serve(app, port=int(os.environ.get("PORT", "8000")))
+    waitress.serve(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))

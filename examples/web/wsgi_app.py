@@ -51,4 +51,4 @@ def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Itera
 if __name__ == "__main__":
     import waitress
 
-    waitress.serve(app, port=int(os.environ.get("PORT", "8000")))
+    waitress.serve(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
