@@ -1,6 +1,7 @@
 """Being told what became of each result: for logs, for metrics, for whatever an integrator watches with."""
 
 import logging
+import re
 from collections.abc import Iterable
 from typing import Final, Protocol
 from uuid import UUID
@@ -10,6 +11,8 @@ import attrs
 from .errors import BackuplogError, StoreError
 from .model import LogState, Outcome
 
+# C0 and C1, the separators of lines and paragraphs, and what turns the direction of a text.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _logger: Final = logging.getLogger("backuplog")
 # Without a handler of its own a library's warnings would go to the standard error of whoever configured nothing.
 _logger.addHandler(logging.NullHandler())
@@ -67,8 +70,9 @@ class Observer(Protocol):
 class LoggingObserver:
     """Writes a log record for each result to a standard logger, with the event's fields as ``extra``.
 
-    The level is INFO if the result was stored or ignored, WARNING if it was refused, and ERROR if the store failed or
-        the log was lost. A record never contains a run's log, a token, an address or an SQL statement.
+    The level is INFO if the result was stored or ignored, WARNING if it was refused, and ERROR if the store failed
+    or the log was lost. Control characters in the words of an agent are escaped. A record never contains a run's
+    log, a token, an address or an SQL statement.
 
     Attributes:
         logger: The logger to write to; by default ``backuplog``, which is silent until you configure logging.
@@ -95,14 +99,19 @@ class LoggingObserver:
         self.logger.log(level, message, event.agent_id, done, extra=_fields(event))
 
 
+def _on_one_line(text: str | None) -> str | None:
+    """Write an agent's own word so that it neither ends a line of a plain log nor moves a terminal's cursor."""
+    return text and _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def _fields(event: IngestEvent) -> dict[str, object]:
     return {
         "tenant_id": str(event.tenant_id),
         "agent_id": None if event.agent_id is None else str(event.agent_id),
         "task_id": None if event.task_id is None else str(event.task_id),
         "policy_id": None if event.policy_id is None else str(event.policy_id),
-        "task_type": event.task_type,
-        "status": event.status,
+        "task_type": _on_one_line(event.task_type),
+        "status": _on_one_line(event.status),
         "duration_seconds": event.duration_seconds,
         "log_bytes": event.log_bytes,
         "outcome": None if event.outcome is None else event.outcome.value,

@@ -113,6 +113,17 @@ def test_a_record_names_the_result_and_nothing_secret(
     assert "hunter2" not in str([vars(record) for record in caplog.records])
 
 
+def test_an_agents_word_forges_no_line(agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture) -> None:
+    """Line ends, escape sequences and turns of direction in a type or status are written as what they are."""
+    with backuplog.open_store("sqlite://") as store, caplog.at_level(logging.INFO, logger="backuplog"):
+        backuplog.register_agent(store, agent_id)
+        sent = payload(taskType="check\nERROR disk failed", status="\x1b[2Jgrün\u2028\u202e\x85!")
+        backuplog.ingest_task_result(store, agent_id, sent)
+    fields = vars(caplog.records[0])
+    assert fields["task_type"] == r"check\u000aERROR disk failed"
+    assert fields["status"] == r"\u001b[2jgrün\u2028\u202e\u0085!"
+
+
 def test_it_is_silent_by_default(capfd: pytest.CaptureFixture[str], agent_id: UUID, payload: Payload) -> None:
     """An application that configures no logging sees nothing, not even of errors."""
     logger = logging.getLogger("backuplog")
