@@ -50,7 +50,7 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
         runs=page,
         total=store.call(store.backend.count_runs, query) if query.with_total else None,
         limit=query.limit,
-        next_cursor=_cursor(query, page[-1]) if len(runs) > query.limit else None,
+        next_cursor=cursor_after(query, page[-1]) if len(runs) > query.limit else None,
     )
 
 
@@ -100,7 +100,8 @@ def find_stored_run(store: Store, run_id: UUID | str, agent_id: UUID | str | Non
     return stored
 
 
-def _cursor(query: RunQuery, last: BackupRun) -> str:
+def cursor_after(query: RunQuery, last: BackupRun) -> str:
+    """Return the cursor with which a query goes on after a run that it has listed."""
     microseconds = (last.start_time - _EPOCH) // _MICROSECOND
     packed = _CURSOR.pack(_CURSOR_VERSION, _filters(query), microseconds, last.id.bytes)
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")

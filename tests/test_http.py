@@ -290,6 +290,29 @@ def test_what_a_list_cannot_be_asked_is_named(store: backuplog.Store, query: str
     assert (status, problem["errors"][0]["path"]) == (400, path)
 
 
+def test_a_page_has_a_bound_whatever_its_runs_hold(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
+    """Long messages are cut and said to be, and a page that would be too long ends before and says where to go on."""
+    stats = {"failedItems": ["😀" * 1_024] * 100}
+    results = [(agent_id, payload(errorMessage="é" * 65_536, stats=stats)) for _ in range(45)]
+    short = payload(errorMessage="x" * 1_024, startTime="2020-01-01T00:00:00Z")
+    backuplog.ingest_task_results(store, [*results, (agent_id, short)])
+    seen: list[str] = []
+    query = "limit=1000"
+    while query:
+        request = http.Request(query=query)
+        response = http.get_backup_runs(store, str(agent_id), request, guard=OPEN)
+        _, headers, page = opened(response)
+        assert int(headers["Content-Length"]) < 2**23 + 2**20
+        assert (page["total"], page["limit"]) == (46, 1000)
+        seen += [run["id"] for run in page["runs"]]
+        query = page["next_cursor"] and f"limit=1000&cursor={page['next_cursor']}"
+        for run in page["runs"][:2]:
+            assert (run["error_message"], run["error_message_truncated"]) == ("é" * 1_024, True)
+    assert len(seen) == len(set(seen)) == 46
+    assert (page["runs"][-1]["id"], "error_message_truncated" in page["runs"][-1]) == (short["taskId"], False)
+    assert get(http.get_backup_run, store, str(agent_id), seen[0])[2]["error_message"] == "é" * 65_536
+
+
 @pytest.mark.parametrize("log", ["", 'short ✓\n\x00\u2028"\\', "ж" * 1_600_000, b"\xff\xfe ok \xd0"], ids=len)
 def test_a_run_comes_with_its_log(store: backuplog.Store, agent_id: UUID, payload: Payload, log: str | bytes) -> None:
     """The log is JSON text, of any length, in which what is not UTF-8 is replaced."""

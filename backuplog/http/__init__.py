@@ -24,7 +24,6 @@ from backuplog.ingest import ingest_task_result, ingest_task_results
 from backuplog.log import open_log, tail_log
 from backuplog.model import LogState, RunQuery
 from backuplog.normalise import argument, as_uuid
-from backuplog.query import query_runs
 from backuplog.store import Store
 
 from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_all, report_refusal
@@ -35,7 +34,7 @@ from .response import (
     bytes_response,
     json_response,
     json_with_log,
-    page_document,
+    page_response,
     problem,
     problem_response,
     started,
@@ -169,7 +168,8 @@ def get_backup_runs(store: Store, agent_id: str | None, request: Request, *, gua
 
     Returns:
         200 and ``{"runs":[...],"total":n,"limit":n,"next_cursor":...}``; or a problem with status 400, 401, 403, 404,
-        429, 500 or 503.
+        429, 500 or 503. A page of more than 8 MiB ends before ``limit``. An error message of more than 1,024 characters
+        is cut, and ``error_message_truncated`` is then true.
     """
     agent = None if agent_id is None else admit(store, agent_id, request, guard)
     if agent is None:
@@ -179,8 +179,7 @@ def get_backup_runs(store: Store, agent_id: str | None, request: Request, *, gua
     if limit is not None:
         # What is no number is left as it is, so that its error stands among those of the other fields.
         filters["limit"] = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 10 else limit  # noqa: PLR2004
-    page = query_runs(store, RunQuery(agent_id=agent, **filters))
-    return json_response(page_document(page))
+    return page_response(store, RunQuery(agent_id=agent, **filters))
 
 
 @_answering

@@ -37,7 +37,7 @@ from backuplog.errors import (
 from backuplog.model import BackupRun, LogState, Outcome, Receipt, RunPage, RunQuery, RunStats, TaskResult, as_stats
 
 from . import MAX_BATCH_RESULTS, MAX_TAIL_LINES, Guard
-from .response import batch_item, page_document, phrase, problem_of
+from .response import MAX_LISTED_CHARACTERS, batch_item, phrase, problem_of
 
 __all__ = ["document"]
 
@@ -219,7 +219,7 @@ def _post_task_results(guard: Guard) -> dict[str, Any]:
 
 
 def _get_backup_runs(guard: Guard, *, of_all: bool = False) -> dict[str, Any]:
-    page = RunPage(runs=(_RUN,), total=1, limit=100, next_cursor=None)
+    page = {"runs": [run_document(_RUN)], "total": 1, "limit": 100, "next_cursor": None}
     return {
         "operationId": "getAllBackupRuns" if of_all else "getBackupRuns",
         "tags": ["runs"],
@@ -228,7 +228,7 @@ def _get_backup_runs(guard: Guard, *, of_all: bool = False) -> dict[str, Any]:
             _query(field) for field in attrs.fields(RunQuery) if field.name not in ("agent_id", "with_total")
         ],
         "responses": {
-            "200": {"description": "A page.", "content": _json("RunPage", page_document(page))},
+            "200": {"description": "A page.", "content": _json("RunPage", page)},
             **_problems(guard, _INVALID_QUERY, *([] if of_all else [AgentNotFound()])),
         },
     }
@@ -311,6 +311,11 @@ def _problem(error: BackuplogError) -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     run, page = _given(BackupRun, without={"tenant_id"}), _given(RunPage)
     page["properties"]["runs"]["items"] = _ref("BackupRun")
+    truncated = {
+        "type": "boolean",
+        "description": f"Only the first {MAX_LISTED_CHARACTERS:,} characters of the message are shown.",
+    }
+    listed = {**run, "properties": {**run["properties"], "error_message_truncated": truncated}}
     receipt = _given(Receipt)
     text = {"type": "string"}
     problem = _object(
@@ -340,7 +345,7 @@ def _schemas() -> dict[str, Any]:
     return {
         "TaskResult": _taken(TaskResult),
         "Accepted": _object("It is durable.", {"status": {"type": "string", "const": "ok"}}),
-        "BackupRun": run,
+        "BackupRun": listed,
         "RunWithLog": with_log,
         "RunPage": page,
         "Batch": _object("What became of each result.", {"results": {"type": "array", "items": _ref("BatchItem")}}),

@@ -3,7 +3,7 @@
 import codecs
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, Final
@@ -22,8 +22,16 @@ from backuplog.errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
-from backuplog.model import Receipt, RunPage
+from backuplog.model import BackupRun, Receipt, RunQuery
+from backuplog.query import cursor_after, query_runs
+from backuplog.store import Store
 
+MAX_LISTED_CHARACTERS: Final = 1_024
+"""How much of an error message a list shows."""
+MAX_PAGE_BYTES: Final = 8_388_608
+"""The longest list of runs. A thousand runs with the longest messages and figures would make one of hundreds of MiB."""
+
+_RUNS_AT_ONCE: Final = 100
 _RETRY_SECONDS: Final = 5
 
 
@@ -55,10 +63,39 @@ def without_body(response: Response) -> Response:
     return attrs.evolve(response, headers=headers, body=b"")
 
 
-def page_document(page: RunPage) -> dict[str, Any]:
-    """Return a page of runs as JSON shows it."""
-    runs = [run_document(run) for run in page.runs]
-    return {"runs": runs, "total": page.total, "limit": page.limit, "next_cursor": page.next_cursor}
+def listed_run(run: BackupRun) -> dict[str, Any]:
+    """Return a run as a list shows it, with no more of a long error message than its beginning."""
+    document = run_document(run)
+    message = run.error_message
+    if message is not None and len(message) > MAX_LISTED_CHARACTERS:
+        document |= {"error_message": message[:MAX_LISTED_CHARACTERS], "error_message_truncated": True}
+    return document
+
+
+def page_response(store: Store, query: RunQuery) -> Response:
+    """Answer with a page of runs, which ends before it is too long and says where to go on."""
+    runs: list[bytes] = []
+    size, last, next_cursor = 0, None, query.cursor
+    total: int | None = None
+    while True:
+        limit = min(_RUNS_AT_ONCE, query.limit - len(runs))
+        part = query_runs(store, attrs.evolve(query, cursor=next_cursor, limit=limit, with_total=not runs))
+        total = part.total if total is None else total
+        next_cursor = part.next_cursor
+        for run in part.runs:
+            encoded = to_json(listed_run(run))
+            size += len(encoded)
+            if last is not None and size > MAX_PAGE_BYTES:
+                return _page(runs, total, query.limit, cursor_after(query, last))
+            runs.append(encoded)
+            last = run
+        if next_cursor is None or len(runs) == query.limit:
+            return _page(runs, total, query.limit, next_cursor)
+
+
+def _page(runs: Sequence[bytes], total: int | None, limit: int, next_cursor: str | None) -> Response:
+    rest = to_json({"total": total, "limit": limit, "next_cursor": next_cursor})
+    return encoded_response(b'{"runs": [' + b", ".join(runs) + b"], " + rest[1:])
 
 
 def started(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -74,10 +111,10 @@ def whole_if_short(pieces: Iterator[bytes], size: int) -> bytes | Iterator[bytes
 def json_with_log(document: dict[str, Any], pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Write a run's JSON around its log, which is held one piece at a time."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    yield json.dumps(document).encode()[:-1] + b', "log": "'
+    yield to_json(document)[:-1] + b', "log": "'
     for piece in pieces:
-        yield json.dumps(decoder.decode(piece)).encode()[1:-1]
-    yield json.dumps(decoder.decode(b"", final=True)).encode()[1:-1] + b'"}'
+        yield to_json(decoder.decode(piece))[1:-1]
+    yield to_json(decoder.decode(b"", final=True))[1:-1] + b'"}'
 
 
 def batch_item(answer: Receipt | BackuplogError) -> dict[str, Any]:
@@ -134,11 +171,21 @@ def problem(status: int, error_type: str, detail: str) -> dict[str, Any]:
     }
 
 
+def to_json(document: dict[str, Any] | str) -> bytes:
+    """Write JSON in UTF-8: escaped, a character outside of ASCII would take up to twelve bytes."""
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
 def json_response(document: dict[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with JSON, which nobody on the way keeps."""
+    return encoded_response(to_json(document), status=status, headers=headers)
+
+
+def encoded_response(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer with JSON that is written already."""
     media = "application/json" if status < HTTPStatus.BAD_REQUEST else "application/problem+json"
     given = {"Content-Type": media, "Cache-Control": "private, no-store", **(headers or {})}
-    return bytes_response(status, given, json.dumps(document).encode())
+    return bytes_response(status, given, body)
 
 
 def bytes_response(status: int, headers: dict[str, str], body: bytes) -> Response:

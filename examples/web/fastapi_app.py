@@ -12,6 +12,7 @@ from backuplog import http
 store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
 app = FastAPI(title="Orchestrator")
+READ = ["GET", "HEAD"]
 
 
 async def answer(endpoint: http.Endpoint, request: Request, *place: str | None) -> Response:
@@ -34,26 +35,23 @@ async def post_task_results(request: Request, agent_id: str) -> Response:
     return await answer(http.post_task_results, request, agent_id)
 
 
-@app.get("/agents/{agent_id}/backup-runs")
-@app.head("/agents/{agent_id}/backup-runs")
+@app.api_route("/agents/{agent_id}/backup-runs", methods=READ)
 async def get_backup_runs(request: Request, agent_id: str) -> Response:
     return await answer(http.get_backup_runs, request, agent_id)
 
 
-@app.get("/backup-runs")
-@app.head("/backup-runs")  # no agent's token is enough: for operators, give it a guard of its own behind your login
+# No agent's token is enough: for operators, give it a guard of its own behind your login.
+@app.api_route("/backup-runs", methods=READ)
 async def get_all_backup_runs(request: Request) -> Response:
     return await answer(http.get_backup_runs, request, None)
 
 
-@app.get("/agents/{agent_id}/backup-runs/{run_id}")
-@app.head("/agents/{agent_id}/backup-runs/{run_id}")
+@app.api_route("/agents/{agent_id}/backup-runs/{run_id}", methods=READ)
 async def get_backup_run(request: Request, agent_id: str, run_id: str) -> Response:
     return await answer(http.get_backup_run, request, agent_id, run_id)
 
 
-@app.get("/agents/{agent_id}/backup-runs/{run_id}/log")
-@app.head("/agents/{agent_id}/backup-runs/{run_id}/log")
+@app.api_route("/agents/{agent_id}/backup-runs/{run_id}/log", methods=READ)
 async def get_backup_run_log(request: Request, agent_id: str, run_id: str) -> Response:
     return await answer(http.get_backup_run_log, request, agent_id, run_id)
 
