@@ -1,6 +1,7 @@
 """Payloads to models: the one cattrs converter, and the JSON that agents send."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -30,14 +31,30 @@ def wire_names(model: type[Any]) -> dict[str, str]:
 
 _RESULT_NAMES: Final = wire_names(TaskResult)
 _STATS_NAMES: Final = wire_names(RunStats)
+_LONGEST_NAME: Final = 50
+_SEPARATORS: Final = str.maketrans("", "", "_- ")
+
+_logger: Final = logging.getLogger("backuplog")
+
+
+def _misspelled(document: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
+    """Find the keys that differ from a known one, which is absent, by case or separators only, by the known one."""
+    unknown = [key for key in document if key not in names and len(str(key)) <= _LONGEST_NAME]
+    if not unknown:
+        return {}
+    known = {key.lower(): key for key in names if document.get(key) is None}
+    plain = {key: str(key).translate(_SEPARATORS).lower() for key in unknown}
+    return {known[text]: key for key, text in plain.items() if text in known}
 
 
 @converter.register_structure_hook
 def _structure_task_result(payload: Mapping[str, Any], _: type[TaskResult]) -> TaskResult:
     values = {name: payload[key] for key, name in _RESULT_NAMES.items() if payload.get(key) is not None}
+    misspelled = _misspelled(payload, _RESULT_NAMES)
     errors: list[FieldError] = []
     if isinstance(values.get("stats"), Mapping):
         stats: Mapping[str, Any] = values["stats"]
+        misspelled |= {f"stats.{key}": f"stats.{found}" for key, found in _misspelled(stats, _STATS_NAMES).items()}
         try:
             present = {name: stats[key] for key, name in _STATS_NAMES.items() if stats.get(key) is not None}
             values["stats"] = RunStats(**present)
@@ -47,10 +64,20 @@ def _structure_task_result(payload: Mapping[str, Any], _: type[TaskResult]) -> T
     try:
         result = TaskResult(**values)
     except InvalidTaskResult as invalid:
-        raise InvalidTaskResult([*_on_the_wire(invalid, _RESULT_NAMES, "$."), *errors]) from None
+        found = [*_on_the_wire(invalid, _RESULT_NAMES, "$."), *errors]
+        raise InvalidTaskResult([_with_hint(error, misspelled) for error in found]) from None
     if errors:
         raise InvalidTaskResult(errors)
+    for known, key in misspelled.items():
+        _logger.warning("A payload has %s, which is ignored: write %s", key, known, extra={"key": key, "known": known})
     return result
+
+
+def _with_hint(error: FieldError, misspelled: Mapping[str, str]) -> FieldError:
+    known = error.path.removeprefix("$.")
+    if known not in misspelled:
+        return error
+    return attrs.evolve(error, message=f"{error.message}; it came as {misspelled[known]}: write {known}")
 
 
 def _on_the_wire(invalid: InvalidTaskResult, names: Mapping[str, str], prefix: str) -> list[FieldError]:

@@ -78,6 +78,24 @@ def test_a_uuid_has_four_forms_and_one_meaning(payload: Payload, form: str) -> N
     assert backuplog.parse_task_result(payload(taskId=known.hex)).task_id == known
 
 
+def test_a_misspelled_key_is_named(payload: Payload, caplog: pytest.LogCaptureFixture) -> None:
+    """A key that differs by case or separators is named: in the error if its field is missing, else in the log."""
+    sent = payload(snapshotID="4bba301e", error_message="x", stats={"files_new": 3, "other": 1}, Metadata=[])
+    assert str(backuplog.parse_task_result({**sent, 7: "no name"}).task_id) == sent["taskId"]  # type: ignore[dict-item]
+    caplog.clear()
+    task_id = sent.pop("taskId")
+    with pytest.raises(backuplog.InvalidTaskResult, match=r"^\$\.taskId: .*; it came as task_id: write taskId$"):
+        backuplog.parse_task_result({**sent, "task_id": task_id})
+    assert caplog.records == []
+    result = backuplog.parse_task_result({**sent, "taskId": task_id, "task_id": "x"})
+    assert (result.snapshot_id, result.error_message) == (None, None)
+    assert [record.getMessage() for record in caplog.records] == [
+        "A payload has snapshotID, which is ignored: write snapshotId",
+        "A payload has error_message, which is ignored: write errorMessage",
+        "A payload has stats.files_new, which is ignored: write stats.filesNew",
+    ]
+
+
 def test_all_missing_fields_are_named() -> None:
     """An empty object is refused for each required field at once."""
     assert paths({}) == {"$.taskId", "$.policyId", "$.taskType", "$.status", "$.durationSeconds"}
