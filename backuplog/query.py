@@ -36,10 +36,14 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
         The page.
 
     Raises:
-        InvalidQuery: The cursor does not belong to this query.
+        InvalidQuery: The cursor does not belong to this query, or the query is no ``RunQuery``.
         AgentNotFound: The query names an agent that this tenant does not have.
         StoreError: The store failed.
     """
+    given: object = query
+    if not isinstance(given, RunQuery | None):
+        kind = type(given).__name__
+        raise InvalidQuery([FieldError("query", f"must be a RunQuery, such as RunQuery(limit=10), not a {kind}")])
     query = query or RunQuery()
     # One more than asked for tells whether there is a next page.
     runs = store.call(store.backend.list_runs, query, after=_position(query), limit=query.limit + 1)

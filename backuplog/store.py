@@ -188,6 +188,10 @@ def open_store(
 
 
 def _entry_point(url: str) -> EntryPoint:
+    given: object = url
+    if not isinstance(given, str):
+        kind = type(given).__name__
+        raise BackendNotFound(f"a store is opened by a URL, such as sqlite:///backups.db, and not by a {kind}")
     # A URL can hold a password, so that only its scheme is ever repeated.
     scheme, separator, _ = url.partition("://")
     if not separator:

@@ -4,6 +4,7 @@ import importlib
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +92,12 @@ def test_errors_have_stable_slugs_and_statuses() -> None:
     assert str(backuplog.RunNotFound()) == "No such run."
     invalid = backuplog.InvalidQuery([backuplog.FieldError("limit", "is odd")])
     assert pickle.loads(pickle.dumps(invalid)).errors == invalid.errors  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    "url", [Path("backups.db"), b"sqlite://", None, object()], ids=["Path", "bytes", "None", "object"]
+)
+def test_what_is_no_url_is_refused(url: Any) -> None:
+    """The error says what was expected and what came."""
+    with pytest.raises(backuplog.BackendNotFound, match=r"is opened by a URL, such as .*, and not by a "):
+        backuplog.open_store(url)

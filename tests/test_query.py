@@ -116,3 +116,10 @@ def test_an_integrators_own_agents_are_asked(payload: Payload) -> None:
             backuplog.ingest_task_result(store, uuid4(), payload())
         with pytest.raises(backuplog.AgentNotFound):
             backuplog.query_runs(store, backuplog.RunQuery(agent_id=uuid4()))
+
+
+@pytest.mark.parametrize("query", [{"limit": 10}, "failed", {}, 0])
+def test_what_is_no_query_is_refused(store: backuplog.Store, query: Any) -> None:
+    """A mapping or a word is not taken for a query that asks for everything."""
+    with pytest.raises(backuplog.InvalidQuery, match="must be a RunQuery"):
+        backuplog.query_runs(store, query)
