@@ -122,6 +122,8 @@ def ingest_task_results(
                 if item.submission.log is not None:
                     item.log_bytes = item.submission.log.received_bytes
         except BackuplogError as error:
+            # Its frames hold what was decoded: a batch of bad results would keep all of that until it is answered.
+            error.__traceback__ = error.__context__ = None
             item.answer = error
         return item
 
