@@ -458,16 +458,15 @@ class PostgresBackend:
         return [read_token(self._tenant_id, row, _same, moment_of) for row in rows]
 
     _TOUCH_TOKEN: Final = """
-        UPDATE {schema}.backup_agent_tokens SET last_used_at = %b WHERE (tenant_id, prefix) IN (
-            SELECT tenant_id, prefix FROM {schema}.backup_agent_tokens WHERE tenant_id = %b AND prefix = %b
-            FOR UPDATE SKIP LOCKED
+        UPDATE {schema}.backup_agent_tokens SET last_used_at = %b WHERE tenant_id = %b AND prefix = (
+            SELECT prefix FROM {schema}.backup_agent_tokens WHERE tenant_id = %b AND prefix = %b FOR UPDATE SKIP LOCKED
         )
     """
 
     def touch_token(self, prefix: str, used_at: datetime) -> None:
         """Set when a token was last used."""
         with self._connections.statement(self._tenant_id) as cursor:
-            self._execute(cursor, self._TOUCH_TOKEN, (used_at, self._tenant_id, prefix))
+            self._execute(cursor, self._TOUCH_TOKEN, (used_at, self._tenant_id, self._tenant_id, prefix))
 
     _REMOVE_TOKEN: Final = "DELETE FROM {schema}.backup_agent_tokens WHERE tenant_id = %b AND prefix = %b"
 
