@@ -72,12 +72,13 @@ class Store:
 
         Args:
             connection: A connection of the backend's driver, such as a ``sqlite3.Connection`` or
-                ``psycopg.Connection``.
+                ``psycopg.Connection``, or what holds one: a ``Session``, ``Connection`` or ``raw_connection()`` of
+                SQLAlchemy, or a database connection of Django.
 
         Raises:
             StoreError: The store cannot take part in that connection's transactions.
         """
-        return attrs.evolve(self, backend=self.backend.bound_to(connection), retry_timeout=0.0)
+        return attrs.evolve(self, backend=self.backend.bound_to(_driver_connection(connection)), retry_timeout=0.0)
 
     def call(
         self, method: Callable[_Given, _Returned], *arguments: _Given.args, **keywords: _Given.kwargs
@@ -131,6 +132,18 @@ class Store:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _driver_connection(connection: Any) -> Any:
+    """Find the driver's connection in what holds one, by its attributes, so that none of those libraries is needed."""
+    if hasattr(connection, "get_bind"):  # a Session of SQLAlchemy
+        connection = connection.connection()
+    if hasattr(connection, "ensure_connection"):  # Django's, which connects when it is first used
+        connection.ensure_connection()
+        return connection.connection
+    # A Connection of SQLAlchemy holds a proxy of its pool, and that the driver's connection.
+    proxy = connection if hasattr(connection, "driver_connection") else getattr(connection, "connection", None)
+    return getattr(proxy, "driver_connection", connection)
 
 
 def _log_retry(method: Callable[..., object], error: BaseException | None, pause: float) -> None:

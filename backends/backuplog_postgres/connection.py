@@ -80,6 +80,7 @@ def open_pool(
     response_timeout: float | None,
 ) -> "PooledConnections":
     """Settle the schema on a first connection, which says at once what is wrong, and open the store's own pool."""
+    url = url.replace("postgresql+psycopg://", "postgresql://", 1)  # as SQLAlchemy writes it
     try:
         given = conninfo_to_dict(url)
     except (psycopg.ProgrammingError, UnicodeError):
