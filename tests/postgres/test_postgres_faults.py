@@ -130,8 +130,8 @@ def test_a_server_that_restarts_loses_nothing_acknowledged(server: Any, payload:
 
 @pytest.mark.parametrize("pool_timeout", [0.2, 30.0], ids=["impatient", "patient"])
 def test_the_store_is_back_soon_after_an_outage(server: Any, payload: Payload, pool_timeout: float) -> None:
-    """However long the server was away, results are taken in within 5 seconds of its return, by all who wait or ask."""
-    outage = 8.0  # psycopg_pool alone would try again after 1, 3, 7 and 15 s
+    """However long the server was away, results are taken in soon after its return, by all who wait or ask."""
+    outage = 4.0  # psycopg_pool alone would try again after 1, 3 and 7 s
     with backuplog.open_store(server.get_uri(), pool_timeout=pool_timeout) as store:
         agent_id = backuplog.register_agent(store, uuid4()).id
         in_threads(lambda _: backuplog.ingest_task_result(store, agent_id, payload()))
@@ -150,7 +150,7 @@ def test_the_store_is_back_soon_after_an_outage(server: Any, payload: Payload, p
         returned = time.monotonic()
         asking.join()
         assert failures == []
-        assert max(first) - returned < 5
+        assert max(first) - returned < 2.5
 
 
 def test_a_connection_that_went_silent_is_given_up(url: str, payload: Payload) -> None:
