@@ -179,13 +179,12 @@ def test_a_server_that_went_silent_is_unavailable(url: str, payload: Payload) ->
         backuplog.ingest_task_result(store, agent_id, sent)
         proxy.silence(forever=True)
         begun = time.monotonic()
-        for _ in range(2):
-            with pytest.raises(backuplog.StoreUnavailable):
-                backuplog.ingest_task_result(store, agent_id, payload(log=b"b" * 3_000_000))
-            with pytest.raises(backuplog.StoreUnavailable):
-                backuplog.read_log(store, sent["taskId"])
+        with pytest.raises(backuplog.StoreUnavailable):
+            backuplog.ingest_task_result(store, agent_id, payload(log=b"b" * 3_000_000))
+        with pytest.raises(backuplog.StoreUnavailable):
+            backuplog.read_log(store, sent["taskId"])
         store.close()
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 10
 
 
 def test_a_server_that_goes_silent_is_not_opened(url: str) -> None:
