@@ -242,8 +242,8 @@ class Backend(Protocol):
     def touch_token(self, prefix: str, used_at: datetime) -> None:
         """Record when a token was last used. If it is no longer stored, do nothing.
 
-        It is called while a request is answered, and its failure is of no account: do not wait for a lock, and rather
-        do nothing or raise ``StoreUnavailable``.
+        A request waits for its answer meanwhile, so do not wait for a lock: do nothing, or raise ``StoreUnavailable``,
+        which the caller ignores.
 
         Args:
             prefix: The token's prefix.

@@ -29,6 +29,7 @@ import attrs
 import psycopg
 
 import backuplog
+from backuplog.testing.common import walk
 
 WORKERS = 4
 VERSIONS = 3
@@ -427,14 +428,7 @@ def check_log(store: backuplog.Store, run: backuplog.BackupRun, version: int, *,
 
 def runs_of(store: backuplog.Store) -> dict[UUID, backuplog.BackupRun]:
     """List every run once."""
-    runs: list[backuplog.BackupRun] = []
-    cursor = None
-    while True:
-        page = backuplog.query_runs(store, backuplog.RunQuery(limit=1000, cursor=cursor))
-        runs += page.runs
-        cursor = page.next_cursor
-        if cursor is None:
-            break
+    runs = walk(store, backuplog.RunQuery(limit=1000))
     found = {run.id: run for run in runs}
     assert len(found) == len(runs) == backuplog.query_runs(store, backuplog.RunQuery(limit=1)).total
     return found

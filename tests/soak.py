@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import backuplog
+from backuplog.testing.common import walk
 
 THREADS = 8
 VERSIONS = 3
@@ -86,15 +87,8 @@ def soak(store: backuplog.Store, agents: int, results: int, size: int = 65_536) 
 
 def compare(store: backuplog.Store, expected: dict[UUID, tuple[UUID, backuplog.TaskResult]]) -> None:
     """Hold every run and log against what must stand: of each task the final result that ended last."""
-    runs: list[backuplog.BackupRun] = []
-    cursor = None
-    while True:
-        page = backuplog.query_runs(store, backuplog.RunQuery(limit=1000, cursor=cursor))
-        runs += page.runs
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    assert page.total == len(runs) == len(expected)
+    runs = walk(store, backuplog.RunQuery(limit=1000))
+    assert backuplog.query_runs(store).total == len(runs) == len(expected)
     assert runs == sorted(runs, key=lambda run: (run.start_time, run.id.bytes), reverse=True)
     for run in runs:
         agent_id, result = expected[run.id]

@@ -96,9 +96,8 @@ def open_backend(
         max_size: The most connections to open.
         pool_timeout: Seconds to wait for a connection.
         statement_timeout: Seconds that a statement may take by the server's clock; None for the server's own limit.
-        response_timeout: Seconds to wait for an answer of which nothing comes before the connection is taken for dead
-            and closed, as a frozen server or proxy makes it; None for no limit. It must be longer than any statement
-            takes.
+        response_timeout: Seconds without an answer after which a connection is closed, because the server or a proxy
+            is frozen; None for no limit. Allow more than any statement takes.
         prepare: Whether to prepare statements. Turn this off behind a transaction-pooling proxy that does not support
             prepared statements.
         rls: Whether to turn on row-level security if it is off: PostgreSQL itself then keeps tenants apart.

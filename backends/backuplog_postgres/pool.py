@@ -160,4 +160,5 @@ def _until(seconds: float, gen: PQGen[_Returned], give_up: Callable[[], Exceptio
                 raise give_up()
             ready = yield gen.send(ready)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+        returned: _Returned = end.value
+        return returned
