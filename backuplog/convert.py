@@ -10,7 +10,7 @@ from uuid import UUID
 import attrs
 import cattrs
 
-from .decode import decode_json, refuse, require_few_items
+from .decode import decode_json, refuse, require_few_items, require_few_values
 from .errors import FieldError, InvalidTaskResult
 from .model import FIGURES, BackupRun, RunStats, TaskResult
 
@@ -117,14 +117,15 @@ def parse_batch(body: bytes, *, is_lines: bool, max_items: int) -> list[bytes | 
         max_items: The most payloads; of lines there may be twice as many, the others blank.
 
     Raises:
-        InvalidTaskResult: It is not a JSON array.
+        InvalidTaskResult: It is not a JSON array, or holds too many values.
         PayloadTooLarge: It holds more payloads.
     """
     if is_lines:
         require_few_items(body.count(b"\n") // 2, max_items)
-        lines: list[bytes | Mapping[str, Any]] = [line for line in body.split(b"\n") if line.strip()]
+        lines = [line for line in body.split(b"\n") if line.strip()]
         require_few_items(len(lines), max_items)
-        return lines
+        require_few_values(lines)
+        return [*lines]
     documents = decode_json(body, max_items=max_items)
     if not isinstance(documents, list):
         refuse("must be a JSON array of task results")

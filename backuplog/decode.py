@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Sequence
+from io import BytesIO
 from typing import Any, Final, NoReturn
 
 from .errors import FieldError, InvalidTaskResult, PayloadTooLarge
@@ -9,17 +11,29 @@ from .errors import FieldError, InvalidTaskResult, PayloadTooLarge
 MAX_VALUES: Final = 200_000
 """The most values that a document may hold, as its commas and opening brackets count them. 64 MiB could hold 20 million
 empty lists, which take 13 s and 1.7 GiB."""
+TOO_MANY_VALUES: Final = f"holds more than {MAX_VALUES:,} values"
+MAX_NESTED_BYTES: Final = 16_777_216
+"""The longest array or object inside of a result: 200,000 names of files."""
 
 # A value takes two bytes or more, with what divides it from the next: a shorter document needs no counting.
-_FEW_CHARACTERS: Final = 2 * MAX_VALUES
+_FEW_BYTES: Final = 2 * MAX_VALUES
 _OUTER_LEVELS: Final = 2  # a batch and its results, or a result and its members
-_BLANK: Final = re.compile(r"[ \t\n\r]*+")
+_BLANK: Final = re.compile(rb"[ \t\n\r]*+")
 # Up to the next mark outside of strings, or over the next string.
-_TOKEN: Final = re.compile(r'[^"\[\]{},]*+(?:([\[{])|([\]}])|(,)|"[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
+_TOKEN: Final = re.compile(rb'[^"\[\]{},]*+(?:([\[{])|([\]}])|(,)|"[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
+_SCALAR: Final = re.compile(rb'[^\s,"\[\]{}]{0,100000}+')
+_SIMPLE_STRING: Final = re.compile(rb'"[^"\\\x00-\x1f]{0,1000}+"')
+_FIRST_PIECE_BYTES: Final = 1_024
+_PIECE_BYTES: Final = 1_048_576
+_LONGEST_ESCAPE: Final = 6
+_LOW_SURROGATE: Final = re.compile(rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 
 def decode_json(document: bytes | str, *, max_items: int | None = None) -> object:
     """Decode one JSON document.
+
+    The ``log`` of a long document is bytes, its text in UTF-8: as text it could take four times as much memory. Of any
+    other text of more than 1 MiB, which no field takes, there is only the beginning.
 
     Args:
         document: The document; bytes are UTF-8.
@@ -29,14 +43,16 @@ def decode_json(document: bytes | str, *, max_items: int | None = None) -> objec
         InvalidTaskResult: It is not one JSON document, or holds more than ``MAX_VALUES`` values.
         PayloadTooLarge: It has more than ``max_items`` items.
     """
-    text = _text_of(document)
+    # In text that is given as such a lone surrogate is a character like any other.
+    surrogates = "strict" if isinstance(document, bytes) else "surrogatepass"
+    data = document if isinstance(document, bytes) else document.encode("utf-8", surrogates)
+    if data.startswith(b"\xef\xbb\xbf"):
+        refuse("must not begin with a byte order mark")
+    if _after_blanks(data, 0) == len(data):
+        refuse("must be a JSON object, but the document is empty")
+    walk = _Walk(data, surrogates, max_items)
     try:
-        if len(text) <= _FEW_CHARACTERS:
-            decoded: Any = _decoder.decode(text)
-        else:
-            decoded = _Walk(text, max_items).document()
-    except json.JSONDecodeError as error:
-        refuse(f"must be one JSON document: {error.msg} at character {error.pos:,}")
+        decoded: Any = walk.short_document() if len(data) <= _FEW_BYTES else walk.document()
     except RecursionError:
         refuse("is nested too deeply")
     except InvalidTaskResult:
@@ -48,111 +64,200 @@ def decode_json(document: bytes | str, *, max_items: int | None = None) -> objec
     return decoded  # pyright: ignore[reportUnknownVariableType]
 
 
-def _text_of(document: bytes | str) -> str:
-    if not isinstance(document, str):
-        try:
-            document = str(document, "utf-8")
-        except UnicodeDecodeError as error:
-            refuse(f"must be JSON in UTF-8: the byte at {error.start:,} is not ({error.reason})")
-    if document.startswith("\ufeff"):
-        refuse("must not begin with a byte order mark")
-    if _after_blanks(document, 0) == len(document):
-        refuse("must be a JSON object, but the document is empty")
-    return document
-
-
 class _Walk:
-    """A walk through the outer levels of a long document: what lies deeper is counted before it is built."""
+    """A walk through the outer levels of a document: what lies deeper is counted before it is built."""
 
-    def __init__(self, text: str, max_items: int | None) -> None:
-        self._text = text
+    def __init__(self, data: bytes, surrogates: str, max_items: int | None) -> None:
+        self._data = data
+        self._surrogates = surrogates
         self._max_items = max_items
         self._left = MAX_VALUES
 
+    def short_document(self) -> object:
+        """Decode a document that is too short to cost much."""
+        text = self._text(0, len(self._data))
+        try:
+            return _decoder.decode(text)
+        except json.JSONDecodeError as error:
+            self._refuse(error.msg, self._size(text[: error.pos]))
+
     def document(self) -> object:
-        """Decode it all."""
-        decoded, end = self._value(_after_blanks(self._text, 0), level=0)
-        end = _after_blanks(self._text, end)
-        if end != len(self._text):
-            raise json.JSONDecodeError("Extra data", self._text, end)
+        """Decode a document of any length."""
+        decoded, end = self._value(_after_blanks(self._data, 0), level=0)
+        end = _after_blanks(self._data, end)
+        if end != len(self._data):
+            self._refuse("Extra data", end)
         return decoded
 
-    def _value(self, start: int, *, level: int) -> tuple[Any, int]:
+    def _value(self, start: int, *, level: int, is_log: bool = False) -> tuple[Any, int]:
         """Decode the value at a position, and return it and where it ends."""
-        mark = self._text[start : start + 1]
+        mark = self._data[start : start + 1]
         self._spend(1)
-        if mark == "{" and level < _OUTER_LEVELS:
+        if mark == b"{" and level < _OUTER_LEVELS:
             return self._members(start, level)
-        if mark == "[" and level == 0:
+        if mark == b"[" and level == 0:
             return self._items(start, level)
-        if mark and mark in "[{":
-            self._spend(_count_values(self._text, start, self._left))
-        return _decoder.raw_decode(self._text, start)
+        if mark == b'"':
+            return self._string(start, is_log=is_log)
+        text = self._text(
+            start, self._end_of_nested(start) if mark in (b"[", b"{") else _end_of(_SCALAR, self._data, start)
+        )
+        try:
+            value, size = _decoder.raw_decode(text)
+        except json.JSONDecodeError as error:
+            self._refuse(error.msg, start + self._size(text[: error.pos]))
+        return value, start + self._size(text[:size])
 
     def _members(self, start: int, level: int) -> tuple[dict[str, Any], int]:
         found: dict[str, Any] = {}
-        text, end = self._text, _after_blanks(self._text, start + 1)
-        if text[end : end + 1] == "}":
+        data, end = self._data, _after_blanks(self._data, start + 1)
+        if data[end : end + 1] == b"}":
             return found, end + 1
         while True:
-            if text[end : end + 1] != '"':
-                raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, end)
-            name, end = _decoder.raw_decode(text, end)
-            end = _after_blanks(text, end)
-            if text[end : end + 1] != ":":
-                raise json.JSONDecodeError("Expecting ':' delimiter", text, end)
-            found[name], end = self._value(_after_blanks(text, end + 1), level=level + 1)
-            end, is_last = self._after_value(end, "}")
+            if data[end : end + 1] != b'"':
+                self._refuse("Expecting property name enclosed in double quotes", end)
+            name, end = self._string(end)
+            end = _after_blanks(data, end)
+            if data[end : end + 1] != b":":
+                self._refuse("Expecting ':' delimiter", end)
+            found[name], end = self._value(_after_blanks(data, end + 1), level=level + 1, is_log=name == "log")
+            end, is_last = self._after_value(end, b"}")
             if is_last:
                 return found, end
 
     def _items(self, start: int, level: int) -> tuple[list[Any], int]:
         found: list[Any] = []
-        end = _after_blanks(self._text, start + 1)
-        if self._text[end : end + 1] == "]":
+        end = _after_blanks(self._data, start + 1)
+        if self._data[end : end + 1] == b"]":
             return found, end + 1
         while True:
             item, end = self._value(end, level=level + 1)
             found.append(item)
             if self._max_items is not None:
                 require_few_items(len(found), self._max_items)
-            end, is_last = self._after_value(end, "]")
+            end, is_last = self._after_value(end, b"]")
             if is_last:
                 return found, end
 
-    def _after_value(self, end: int, closing: str) -> tuple[int, bool]:
+    def _after_value(self, end: int, closing: bytes) -> tuple[int, bool]:
         """Return where what follows a value begins, and whether the value was the last."""
-        end = _after_blanks(self._text, end)
-        mark = self._text[end : end + 1]
+        end = _after_blanks(self._data, end)
+        mark = self._data[end : end + 1]
         if mark == closing:
             return end + 1, True
-        if mark != ",":
-            raise json.JSONDecodeError("Expecting ',' delimiter", self._text, end)
-        return _after_blanks(self._text, end + 1), False
+        if mark != b",":
+            self._refuse("Expecting ',' delimiter", end)
+        return _after_blanks(self._data, end + 1), False
+
+    def _string(self, start: int, *, is_log: bool = False) -> tuple[Any, int]:
+        """Decode a string, at most 1 MiB of it at a time."""
+        data = self._data
+        if simple := _SIMPLE_STRING.match(data, start):
+            return self._text(start + 1, simple.end() - 1), simple.end()
+        whole: list[str] = []
+        log = BytesIO()
+        begin, size = start + 1, _FIRST_PIECE_BYTES
+        while True:
+            end = _border(data, begin, begin + size) if begin + size < len(data) else len(data)
+            text = self._text(begin, end)
+            # An end of our own where the string goes on: where it does not, it is not reached.
+            closing = '"' if end < len(data) else ""
+            try:
+                piece, length = _decoder.raw_decode(f'"{text}{closing}')
+            except json.JSONDecodeError as error:
+                self._refuse(error.msg, begin + self._size(text[: error.pos - 1]) if error.pos else start)
+            is_last = length <= len(text) + 1
+            if is_log:
+                log.write(piece.encode("utf-8", "surrogatepass"))
+            elif begin - start <= _PIECE_BYTES:
+                whole.append(piece)
+            if is_last:
+                return log.getvalue() if is_log else "".join(whole), begin + self._size(text[: length - 1])
+            begin, size = end, _PIECE_BYTES
+
+    def _end_of_nested(self, start: int) -> int:
+        """Find the end of an array or object, which is the document's where it has none: decoding says why."""
+        values, end = count_values(self._data, start, self._left)
+        self._spend(values)
+        if (end or len(self._data)) - start > MAX_NESTED_BYTES:
+            refuse(f"holds an array or object of more than {MAX_NESTED_BYTES:,} bytes in a result")
+        return end or len(self._data)
+
+    def _text(self, start: int, stop: int) -> str:
+        try:
+            return self._data[start:stop].decode("utf-8", self._surrogates)
+        except UnicodeDecodeError as error:
+            refuse(f"must be JSON in UTF-8: the byte at {start + error.start:,} is not ({error.reason})")
+
+    def _size(self, text: str) -> int:
+        """Return how many bytes of the document a text takes."""
+        return len(text.encode("utf-8", self._surrogates))
 
     def _spend(self, values: int) -> None:
         self._left -= values
         if self._left < 0:
-            refuse(f"holds more than {MAX_VALUES:,} values")
+            refuse(TOO_MANY_VALUES)
+
+    def _refuse(self, message: str, position: int) -> NoReturn:
+        refuse(f"must be one JSON document: {message} at byte {position:,}")
 
 
-def _count_values(text: str, start: int, most: int) -> int:
-    """Count the values in an array or object, and stop after the most that it may have.
+def count_values(data: bytes, start: int, most: int) -> tuple[int, int | None]:
+    """Count the values in an array or object, up to a few more than the most that it may have.
 
-    Where the document is malformed, it counts up to there, and decoding gets no further.
+    Returns:
+        How many there are, and where it ends; None where that is not known or nowhere.
     """
     depth = values = 0
-    for token in _TOKEN.finditer(text, start):
+    end = start
+    while token := _TOKEN.match(data, end):
+        end = token.end()
         opening, closing, comma = token.groups()
         depth += bool(opening) - bool(closing)
         values += bool(opening or comma)
-        if depth <= 0 or values > most:
+        if depth <= 0:
+            return values, end
+        if values > most:
             break
-    return values
+    return values, None
 
 
-def _after_blanks(text: str, start: int) -> int:
-    match = _BLANK.match(text, start)
+def require_few_values(lines: Sequence[bytes]) -> None:
+    """Refuse documents that hold more than ``MAX_VALUES`` values together.
+
+    Raises:
+        InvalidTaskResult: They do.
+    """
+    # Most marks are in logs, which takes longer to find out.
+    if sum(line.count(mark) for line in lines for mark in (b",", b"[", b"{")) <= MAX_VALUES:
+        return
+    left = MAX_VALUES
+    for line in lines:
+        left -= count_values(line, 0, left)[0]
+        if left < 0:
+            refuse(TOO_MANY_VALUES)
+
+
+def _border(data: bytes, start: int, near: int) -> int:
+    """Find where the inside of a string can be cut, near a position, and neither an escape nor a character is."""
+    while 0x80 <= data[near] < 0xC0 and near > start:  # noqa: PLR2004 - a byte that begins no character of UTF-8
+        near -= 1
+    escape = data.rfind(b"\\", max(start, near - _LONGEST_ESCAPE), near)
+    if escape >= 0:
+        run = data[start : escape + 1]
+        is_escaping = (len(run) - len(run.rstrip(b"\\"))) % 2
+        size = _LONGEST_ESCAPE if data[escape + 1 : escape + 2] == b"u" else 2
+        near = escape if is_escaping and escape + size > near else near
+    # The second half of a character beyond U+FFFF stays with the first.
+    return near + _LONGEST_ESCAPE if _LOW_SURROGATE.match(data, near) else near
+
+
+def _after_blanks(data: bytes, start: int) -> int:
+    return _end_of(_BLANK, data, start)
+
+
+def _end_of(pattern: re.Pattern[bytes], data: bytes, start: int) -> int:
+    match = pattern.match(data, start)
     return match.end() if match else start
 
 

@@ -285,7 +285,7 @@ def _text(value: str, *, longest: int) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must be a string, not {_kind(value)}")  # noqa: TRY004 - one kind of error
     if len(value) > longest:
-        raise ValueError(f"must be at most {longest:,} characters, not {len(value):,}")
+        raise ValueError(f"must be at most {longest:,} characters")
     # PostgreSQL refuses NUL in text, and neither database can encode a lone surrogate.
     if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
         raise ValueError("must not hold NUL characters or lone surrogates")

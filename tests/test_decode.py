@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import backuplog
 from backuplog import decode
+from backuplog.convert import parse_batch
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
@@ -23,7 +24,7 @@ MIB = 2**20
 def outcome(document: str, *, is_long: bool, max_items: int | None) -> object:
     """Decode a document as a short or a long one, and give what comes of it, or the error."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "_FEW_CHARACTERS", 0 if is_long else len(document))
+        patch.setattr(decode, "_FEW_BYTES", 0 if is_long else 4 * len(document))
         try:
             return decode.decode_json(document, max_items=max_items)
         except backuplog.BackuplogError as error:
@@ -43,6 +44,33 @@ def test_a_long_document_gives_what_a_short_one_gives(
         short, long = (outcome(text, is_long=is_long, max_items=max_items) for is_long in (False, True))
         # A long batch is refused for its length where that shows, whatever comes behind.
         assert long in (short, (backuplog.PayloadTooLarge, f"a batch holds at most {max_items} results"))
+
+
+PARTS = ["a", "é", "€", "😀", '"', "\\", "\n", "\ud83d", "\ude00", r"\ud83d", r"\ude00", "\\" * 5]
+RAW = [b"\x01", b"\\", b"\\u12", b"\\x", b"\xff", b"\xe2\x82", b'"', b"\\ud83d", b"\\ude00", b"\\u005c"]
+
+
+@given(st.lists(st.sampled_from(PARTS)).map("".join), st.booleans(), st.integers(16, 32), st.data())
+def test_a_log_in_pieces_is_the_log(log: str, is_ascii: bool, piece_bytes: int, data: st.DataObject) -> None:  # noqa: FBT001
+    """Wherever a long log is cut to decode it, it is the same text or the same error, escapes and all."""
+    document = json.dumps({"log": log}, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass")
+    start = data.draw(st.integers(0, len(document)))
+    new = data.draw(st.sampled_from([b"", *RAW]))
+    outcomes: list[object] = []
+    for few_bytes, size in ((len(document) + 10, 2**20), (0, piece_bytes)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(decode, "_FEW_BYTES", few_bytes)
+            patch.setattr(decode, "_PIECE_BYTES", size)
+            patch.setattr(decode, "_FIRST_PIECE_BYTES", size)
+            try:
+                decoded: Any = decode.decode_json(document[:start] + new + document[start:])
+                found = decoded.get("log", "")
+                outcomes.append(found if isinstance(found, bytes) else found.encode("utf-8", "surrogatepass"))
+            except backuplog.BackuplogError as error:
+                outcomes.append(str(error))
+    short, long = outcomes
+    # A long document is not read to its end before its beginning is: what is no UTF-8 may be refused for its place.
+    assert short == long or (isinstance(short, str) and isinstance(long, str) and "JSON in UTF-8" in short)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +101,64 @@ def test_a_long_log_is_no_value_more(payload: Callable[..., dict[str, Any]]) -> 
     """What looks like values inside of a log counts for nothing, however long it is and whatever is escaped in it."""
     log = '[[],{"a":"b\\\\"}],\n' * 100_000
     sent = payload(log=log, stats={"failedItems": ["[,"] * 10}, metadata={"a": ["{", '"', "\\"]})
-    assert backuplog.parse_task_result(json.dumps(sent)).log == log
+    assert backuplog.parse_task_result(json.dumps(sent)).log == log.encode()
+
+
+@pytest.mark.parametrize("letter", ["x", "\U0001f600", "\\n", r"\ud83d\ude00"])
+def test_a_long_log_is_held_once(letter: str) -> None:
+    """Whatever is in a log, no more than itself and some pieces of it are in memory beside the body."""
+    body = b'{"log":"' + letter.encode() * (32 * MIB // len(letter.encode())) + b'"}'
+    tracemalloc.start()
+    with pytest.raises(backuplog.InvalidTaskResult, match="taskId"):
+        backuplog.parse_task_result(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(body) * 9 // 8 + 14 * MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"errorMessage":"%s"}' % ("😀" * MIB), r"errorMessage: must be at most 65,536 characters"),
+        ('{"other":"%s","taskType":1}' % ("😀" * MIB), r"taskType: must be a string"),
+        ('{"%s":1}' % ("😀" * MIB), r"taskId: is required"),
+        ('{"other":["%s"]}' % ("x" * 17 * MIB), r"holds an array or object of more than 16,777,216 bytes"),
+        ('{"other":["' + '\\"' * 5 * MIB, r"must be one JSON document: Unterminated string"),
+    ],
+    ids=["field", "unknown", "name", "nested", "unterminated"],
+)
+def test_other_text_is_not_held(text: str, message: str) -> None:
+    """Long text where none is expected is refused or ignored as short text is, and little of it is kept."""
+    body = text.encode()
+    tracemalloc.start()
+    with pytest.raises(backuplog.InvalidTaskResult, match=message):
+        backuplog.parse_task_result(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * MIB
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "\U0001f600", "\n", '"'])
+def test_a_long_message_is_whole(payload: Callable[..., dict[str, Any]], letter: str) -> None:
+    """As much text as a field takes comes whole out of a long document."""
+    sent = payload(errorMessage=letter * 65_536, log="x" * MIB)
+    for is_ascii in (True, False):
+        assert backuplog.parse_task_result(json.dumps(sent, ensure_ascii=is_ascii)).error_message == letter * 65_536
 
 
 def test_as_many_values_as_allowed_are_taken(payload: Callable[..., dict[str, Any]]) -> None:
     """The limit is exact enough for any honest result: 199,900 values beside its own fields."""
     sent = payload(metadata=[0] * 199_900)
     assert str(backuplog.parse_task_result(json.dumps(sent)).task_id) == sent["taskId"]
+
+
+def test_lines_hold_no_more_values_than_an_array(payload: Callable[..., dict[str, Any]]) -> None:
+    """The limit is that of a whole batch, whichever form it has; what is in logs counts in neither."""
+    sent = [payload(metadata=[0] * 1_000, log="[,{" * 1_000, taskType="\\") for _ in range(190)]
+    lines, array = "\n".join(map(json.dumps, sent)).encode(), json.dumps(sent).encode()
+    for is_lines, body in ((True, lines), (False, array)):
+        assert len(parse_batch(body, is_lines=is_lines, max_items=1_000)) == 190
+    lines, array = lines + b"\n" + lines[: len(lines) // 10], json.dumps(sent + sent[:20]).encode()
+    for is_lines, body in ((True, lines), (False, array)):
+        with pytest.raises(backuplog.InvalidTaskResult, match="holds more than 200,000 values"):
+            parse_batch(body, is_lines=is_lines, max_items=1_000)

@@ -4,7 +4,7 @@ import re
 import sys
 import zlib
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from types import MappingProxyType
 from typing import Any, Final, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
@@ -176,7 +176,12 @@ def read_body(request: Request, *, max_bytes: int) -> bytes:
     if length is not None and length > max_bytes:
         raise _too_large(max_bytes)
     pieces = _bounded(_pieces(headers, request.body, length), max_bytes)
-    return b"".join(pieces if encoding == "identity" else _bounded(_decoded(pieces, encoding), max_bytes))
+    if encoding != "identity":
+        pieces = _bounded(_decoded(pieces, encoding), max_bytes)
+    whole = BytesIO(next(pieces, b""))  # Joining a list of them would hold all of it twice.
+    whole.seek(0, SEEK_END)
+    whole.writelines(pieces)
+    return whole.getvalue()
 
 
 async def collect_body(
