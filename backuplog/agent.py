@@ -6,7 +6,7 @@ from uuid import UUID
 from .errors import AgentNotFound, BackuplogError, InvalidAgent, StoreError
 from .model import Agent
 from .normalise import argument, as_uuid
-from .store import Store
+from .store import Store, require_store
 
 
 def register_agent(store: Store, agent_id: UUID | str, *, hostname: str | None = None) -> Agent:
@@ -24,6 +24,7 @@ def register_agent(store: Store, agent_id: UUID | str, *, hostname: str | None =
         InvalidAgent: The id or the hostname is malformed.
         StoreError: The store failed.
     """
+    require_store(store)
     agent = Agent(id=agent_id, tenant_id=store.tenant_id, hostname=hostname, registered_at=datetime.now(UTC))
     return store.call(store.backend.put_agent, agent)
 
@@ -43,6 +44,7 @@ def get_agent(store: Store, agent_id: UUID | str) -> Agent:
         AgentNotFound: This tenant has no such agent.
         StoreError: The store failed.
     """
+    require_store(store)
     found = store.call(store.backend.list_agents, [argument("id", as_uuid, agent_id, InvalidAgent)])
     if not found:
         raise AgentNotFound
@@ -61,6 +63,7 @@ def list_agents(store: Store) -> list[Agent]:
     Raises:
         StoreError: The store failed.
     """
+    require_store(store)
     agents = store.call(store.backend.list_agents)
     return sorted(agents, key=lambda agent: (agent.hostname is None, agent.hostname or "", agent.id))
 

@@ -93,7 +93,8 @@ def parse_task_result(payload: bytes | str | Mapping[str, Any] | TaskResult) -> 
             it is.
 
     Returns:
-        The result, with every field in its normal form.
+        The result, with every field in its normal form. A long log may be the bytes of its UTF-8, which take less
+        memory than its text.
 
     Raises:
         InvalidTaskResult: The payload is not one JSON object, or fields are missing or malformed; the error names each

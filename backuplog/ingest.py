@@ -24,8 +24,8 @@ from .errors import (
 )
 from .model import Receipt, TaskResult
 from .normalise import argument, as_log_cap, as_time, as_uuid
-from .observe import IngestEvent, notify
-from .store import Store
+from .observe import IngestEvent
+from .store import Store, require_store
 
 # One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
 _BATCH_RESULTS: Final = 500
@@ -97,6 +97,7 @@ def ingest_task_results(
         InvalidTaskResult: ``received_at`` or ``max_log_bytes`` is malformed; nothing was written.
         TransactionRolledBack: In a bound view, the caller's transaction is gone, with all that was taken in before.
     """
+    require_store(store)
     if received_at is not None:
         received_at = argument("received_at", as_time, received_at, InvalidTaskResult)
     argument("max_log_bytes", as_log_cap, max_log_bytes, InvalidTaskResult)
@@ -139,7 +140,7 @@ def ingest_task_results(
         if store.observers:
             seconds = (time.perf_counter() - begun) / len(batch)
             for item in batch:
-                notify(store.observers, _event(store.tenant_id, item, seconds))
+                store.tell(_event(store.tenant_id, item, seconds))
         begun = time.perf_counter()
     return answers
 

@@ -13,13 +13,13 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from .errors import LogLost
+from .normalise import STATUSES
 from .observe import IngestEvent
 from .query import last_successes
 from .store import Store
 
 __all__ = ["LastSuccesses", "PrometheusObserver"]
 
-_STATUSES: Final = frozenset({"success", "warning", "failed", "cancelled", "running", "pending"})
 _TASK_TYPES: Final = ("backup", "check", "forget", "prune", "restore")
 _LOG_BUCKETS: Final = tuple(1024 * 4**power for power in range(11))
 _OTHER: Final = "other"
@@ -70,7 +70,7 @@ class PrometheusObserver:
             self._errors.labels(error_type).inc()
         if event.outcome is None:
             return
-        self._ingested.labels(event.status if event.status in _STATUSES else _OTHER).inc()
+        self._ingested.labels(event.status if event.status in STATUSES else _OTHER).inc()
         self._outcomes.labels(event.outcome.value).inc()
         self._seconds.observe(event.seconds)
         if event.log_bytes is not None:

@@ -170,8 +170,8 @@ class TaskResult:
         task_type: The type of task, such as ``backup``, ``check`` or ``prune``, 1 to 50 characters.
         status: The task's status, 1 to 50 characters, in lower case. Known synonyms become one canonical word.
         duration_seconds: How long the task took, in seconds: finite, 0 or more.
-        log: What the tool printed: any text or bytes; a long log that came in JSON is bytes. None means that no log was
-            sent, which is not the same as an empty log.
+        log: What the tool printed: any text or bytes. None means that no log was sent, which is not the same as an
+            empty log.
         snapshot_id: The snapshot that the backup made, at most 255 characters.
         error_message: Why the task failed, at most 65,536 characters.
         start_time: When the task started according to the agent, in UTC. Year 1, which Go sends for "never", counts as

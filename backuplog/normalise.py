@@ -17,6 +17,9 @@ from .errors import FieldError, InvalidInput, StoreError
 ACTIVE_STATUSES: Final = frozenset({"pending", "running"})
 """The statuses of a task that has not ended; every other status is final."""
 
+STATUSES: Final = ACTIVE_STATUSES | {"success", "warning", "failed", "cancelled"}
+"""The canonical words; an agent may use others."""
+
 STATUS_SYNONYMS: Final = {
     "succeeded": "success",
     "ok": "success",

@@ -14,8 +14,21 @@ from .model import LogState, Outcome
 # C0 and C1, the separators of lines and paragraphs, and what turns the direction of a text.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _logger: Final = logging.getLogger("backuplog")
-# Without a handler of its own a library's warnings would go to the standard error of whoever configured nothing.
-_logger.addHandler(logging.NullHandler())
+
+
+class _Unheard(logging.Handler):
+    """Writes failures of the store to standard error where nobody has configured logging.
+
+    Without a handler of ours Python would write warnings there too, and any agent can cause these.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        above = logging.getLogger().handlers if _logger.propagate else []
+        if logging.lastResort and all(handler is self for handler in (*_logger.handlers, *above)):
+            logging.lastResort.handle(record)
+
+
+_logger.addHandler(_Unheard(logging.ERROR))
 
 
 @attrs.frozen(kw_only=True)
@@ -75,7 +88,8 @@ class LoggingObserver:
     log, a token, an address or an SQL statement.
 
     Attributes:
-        logger: The logger to write to; by default ``backuplog``, which is silent until you configure logging.
+        logger: The logger to write to; by default ``backuplog``. Until you configure logging, only its errors are seen,
+            on standard error.
     """
 
     logger: logging.Logger = _logger
@@ -99,9 +113,9 @@ class LoggingObserver:
         self.logger.log(level, message, event.agent_id, done, extra=_fields(event))
 
 
-def _on_one_line(text: str | None) -> str | None:
-    """Write an agent's own word so that it neither ends a line of a plain log nor moves a terminal's cursor."""
-    return text and _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def on_one_line(text: str) -> str:
+    """Write a word from outside so that it neither ends a line of a plain log nor moves a terminal's cursor."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _fields(event: IngestEvent) -> dict[str, object]:
@@ -110,8 +124,8 @@ def _fields(event: IngestEvent) -> dict[str, object]:
         "agent_id": None if event.agent_id is None else str(event.agent_id),
         "task_id": None if event.task_id is None else str(event.task_id),
         "policy_id": None if event.policy_id is None else str(event.policy_id),
-        "task_type": _on_one_line(event.task_type),
-        "status": _on_one_line(event.status),
+        "task_type": event.task_type and on_one_line(event.task_type),
+        "status": event.status and on_one_line(event.status),
         "duration_seconds": event.duration_seconds,
         "log_bytes": event.log_bytes,
         "outcome": None if event.outcome is None else event.outcome.value,

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import logging
 import struct
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,11 @@ from .agent import require_agent
 from .delivery import StoredRun
 from .errors import FieldError, InvalidQuery, RunNotFound
 from .model import BackupRun, RunPage, RunQuery
-from .normalise import argument, as_uuid
-from .store import Store
+from .normalise import STATUSES, argument, as_uuid
+from .observe import on_one_line
+from .store import Store, require_store
+
+_logger: Final = logging.getLogger("backuplog")
 
 _CURSOR_VERSION: Final = 1
 # version, CRC-32 of the filters, start time in microseconds since 1970, run id
@@ -40,6 +44,7 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
         AgentNotFound: The query names an agent that this tenant does not have.
         StoreError: The store failed.
     """
+    require_store(store)
     given: object = query
     if not isinstance(given, RunQuery | None):
         kind = type(given).__name__
@@ -49,6 +54,8 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
     runs = store.call(store.backend.list_runs, query, after=_position(query), limit=query.limit + 1)
     if not runs and query.agent_id is not None:
         require_agent(store, query.agent_id)
+    if query.cursor is None:
+        _warn_of_unknown(store, set(query.status) - STATUSES - {run.status for run in runs})
     page = tuple(runs[: query.limit])
     return RunPage(
         runs=page,
@@ -56,6 +63,16 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
         limit=query.limit,
         next_cursor=cursor_after(query, page[-1]) if len(runs) > query.limit else None,
     )
+
+
+def _warn_of_unknown(store: Store, statuses: set[str]) -> None:
+    """Log the statuses that nobody knows and no run has: a filter that is misspelled finds nothing, silently."""
+    for status in sorted(statuses):
+        if not store.call(store.backend.count_runs, RunQuery(status=status)):
+            known = ", ".join(sorted(STATUSES))
+            _logger.warning(
+                "A query asks for the status %s, which no run has: known are %s", on_one_line(status), known
+            )
 
 
 def last_successes(store: Store) -> list[BackupRun]:
@@ -72,6 +89,7 @@ def last_successes(store: Store) -> list[BackupRun]:
     Raises:
         StoreError: The store failed.
     """
+    require_store(store)
     return sorted(store.call(store.backend.list_last_successes), key=lambda run: run.policy_id)
 
 
@@ -96,6 +114,7 @@ def get_run(store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = N
 
 def find_stored_run(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> StoredRun:
     """Find a run with all that stands beside it, as ``get_run`` does."""
+    require_store(store)
     run_key = argument("run_id", as_uuid, run_id, InvalidQuery)
     agent_key = None if agent_id is None else argument("agent_id", as_uuid, agent_id, InvalidQuery)
     stored = store.call(store.backend.find_run, run_key)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
@@ -15,7 +16,7 @@ from .backend import Backend
 from .errors import BackendNotFound, StoreUnavailable
 from .model import DEFAULT_TENANT
 from .normalise import as_duration, option
-from .observe import LoggingObserver, Observer
+from .observe import IngestEvent, LoggingObserver, Observer, notify
 
 ENTRY_POINT_GROUP: Final = "backuplog.backends"
 
@@ -44,12 +45,14 @@ class Store:
             registered in the store.
         observers: The observers to tell what became of each result.
         retry_timeout: Seconds to keep retrying a call that raised ``StoreUnavailable``; 0 disables retries.
+        after_commit: As in ``bound_to``; None tells the observers at once.
     """
 
     backend: Backend
     agent_exists: Callable[[UUID], bool] | None = attrs.field(default=None, kw_only=True, repr=False)
     observers: tuple[Observer, ...] = attrs.field(default=(), kw_only=True, repr=False)
     retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False, converter=_as_budget)
+    after_commit: Callable[[Callable[[], None]], object] | None = attrs.field(default=None, kw_only=True, repr=False)
 
     @property
     def tenant_id(self) -> UUID:
@@ -64,7 +67,7 @@ class Store:
         """
         return attrs.evolve(self, backend=self.backend.for_tenant(tenant_id))
 
-    def bound_to(self, connection: Any) -> Self:
+    def bound_to(self, connection: Any, *, after_commit: Callable[[Callable[[], None]], object] | None = None) -> Self:
         """Return a view that works inside the open transaction of the caller's own connection and never commits.
 
         A verb that fails undoes its own changes and leaves the rest of the transaction as it was. Nothing is retried,
@@ -74,11 +77,26 @@ class Store:
             connection: A connection of the backend's driver, such as a ``sqlite3.Connection`` or
                 ``psycopg.Connection``, or what holds one: a ``Session``, ``Connection`` or ``raw_connection()`` of
                 SQLAlchemy, or a database connection of Django.
+            after_commit: Is handed a function for each result that was stored, to be called once you have committed,
+                which tells the observers; Django's ``transaction.on_commit`` or the ``append`` of a list will do. By
+                default the observers are told at once, although you may still roll back.
 
         Raises:
             StoreError: The store cannot take part in that connection's transactions.
         """
-        return attrs.evolve(self, backend=self.backend.bound_to(_driver_connection(connection)), retry_timeout=0.0)
+        backend = self.backend.bound_to(_driver_connection(connection))
+        return attrs.evolve(self, backend=backend, retry_timeout=0.0, after_commit=after_commit)
+
+    def tell(self, event: IngestEvent) -> None:
+        """Tell the observers what became of a result, at once or as ``bound_to`` was told to.
+
+        Args:
+            event: What became of it. What was refused or failed is told at once, because no commit decides it.
+        """
+        if self.after_commit is None or event.outcome is None:
+            notify(self.observers, event)
+        else:
+            self.after_commit(partial(notify, self.observers, event))
 
     def call(
         self, method: Callable[_Given, _Returned], *arguments: _Given.args, **keywords: _Given.kwargs
@@ -134,6 +152,19 @@ class Store:
         self.close()
 
 
+def require_store(store: object) -> None:
+    """Make sure that what a verb was given first is a store.
+
+    Raises:
+        TypeError: It is something else, such as a URL.
+    """
+    if not isinstance(store, Store):
+        kind = type(store).__name__
+        raise TypeError(
+            f"the first argument must be a Store, as backuplog.open_store(url) returns it, and not of type {kind}"
+        )
+
+
 def _driver_connection(connection: Any) -> Any:
     """Find the driver's connection in what holds one, by its attributes, so that none of those libraries is needed."""
     if hasattr(connection, "get_bind"):  # a Session of SQLAlchemy
@@ -173,8 +204,8 @@ def open_store(
         migrate: Whether to bring the database's schema up to date first. Any number of processes may do so at once.
         retry_timeout: Seconds to keep retrying a call that raised ``StoreUnavailable``, counted from its first attempt,
             with growing, random pauses; 0 disables retries. A view that ``Store.bound_to`` returned never retries.
-        observers: The observers to tell what became of each result; by default a logger, which is silent until you
-            configure logging.
+        observers: The observers to tell what became of each result; by default a logger, of which only errors are seen
+            until you configure logging.
         options: Further options, which the backend's ``open_backend`` takes.
 
     Returns:
@@ -204,7 +235,11 @@ def _entry_point(url: str) -> EntryPoint:
     given: object = url
     if not isinstance(given, str):
         kind = type(given).__name__
-        raise BackendNotFound(f"a store is opened by a URL, such as sqlite:///backups.db, and not by a {kind}")
+        # A SQLAlchemy engine shows its URL without the password.
+        hint = ": give engine.url.render_as_string(hide_password=False)" if hasattr(given, "raw_connection") else ""
+        raise BackendNotFound(
+            f"a store is opened by a URL, such as sqlite:///backups.db, and not by a value of type {kind}{hint}"
+        )
     # A URL can hold a password, so that only its scheme is ever repeated.
     scheme, separator, _ = url.partition("://")
     if not separator:

@@ -15,7 +15,7 @@ from .agent import require_agent
 from .errors import Forbidden, InvalidAgent, StoreError, Unauthenticated
 from .model import AgentToken
 from .normalise import argument, as_optional_time, as_time, as_uuid
-from .store import Store
+from .store import Store, require_store
 
 _logger: Final = logging.getLogger("backuplog")
 
@@ -52,6 +52,7 @@ def issue_agent_token(store: Store, agent_id: UUID | str, *, expires_at: datetim
         AgentNotFound: This tenant has no such agent.
         StoreError: The store failed.
     """
+    require_store(store)
     agent = argument("agent_id", as_uuid, agent_id, InvalidAgent)
     expires = argument("expires_at", as_optional_time, expires_at, InvalidAgent)
     require_agent(store, agent)
@@ -91,6 +92,7 @@ def verify_agent_token(
         InvalidAgent: ``agent_id`` is not a UUID, or ``now`` has no time zone.
         StoreError: The store failed.
     """
+    require_store(store)
     moment = datetime.now(UTC) if now is None else argument("now", as_time, now, InvalidAgent)
     mark, prefix, secret = ([*token[:_LONGEST].split("_", 2), "", ""])[:3]
     is_printable = prefix.isascii() and prefix.isalnum()  # the store is asked for nothing else
@@ -130,6 +132,7 @@ def revoke_agent_token(store: Store, token: str) -> bool:
     Raises:
         StoreError: The store failed.
     """
+    require_store(store)
     prefix = ([*token.split("_", 2), ""])[1] or token
     if not (prefix.isascii() and prefix.isalnum()):
         return False
@@ -154,6 +157,7 @@ def list_agent_tokens(store: Store, agent_id: UUID | str) -> list[AgentToken]:
         InvalidAgent: The id is not a UUID.
         StoreError: The store failed.
     """
+    require_store(store)
     agent = argument("agent_id", as_uuid, agent_id, InvalidAgent)
     return list(store.call(store.backend.list_tokens, agent_id=agent))
 

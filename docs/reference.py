@@ -79,7 +79,7 @@ SECTIONS: Final = (
         "The endpoints as functions. [Serve it over HTTP](http.md) shows how to use them. `backuplog.http.limit` needs "
         "the `limits` extra.",
         ["backuplog.http", "backuplog.http.limit", "backuplog.http.openapi"],
-        ["http", "http.guard", "http.request", "http.response", "http.limit", "http.openapi"],
+        ["http", "http.asynchronous", "http.guard", "http.request", "http.response", "http.limit", "http.openapi"],
     ),
     Section(
         "Metrics",

@@ -31,6 +31,8 @@ ORDER = [
     "http.request",
     "http.response",
     "http.guard",
+    "http.answering",
+    "http.asynchronous",
     "http",
 ]
 LIBRARIES = {"attrs", "cattrs", "backports", "compression", "tenacity"}

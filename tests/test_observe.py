@@ -2,9 +2,14 @@
 
 import json
 import logging
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from io import StringIO
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,6 +17,7 @@ import structlog
 from pythonjsonlogger.json import JsonFormatter
 
 import backuplog
+from backuplog import http
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -124,13 +130,86 @@ def test_an_agents_word_forges_no_line(agent_id: UUID, payload: Payload, caplog:
     assert fields["status"] == r"\u001b[2jgrün\u2028\u202e\u0085!"
 
 
-def test_it_is_silent_by_default(capfd: pytest.CaptureFixture[str], agent_id: UUID, payload: Payload) -> None:
-    """An application that configures no logging sees nothing, not even of errors."""
-    logger = logging.getLogger("backuplog")
-    assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
-    with backuplog.open_store("sqlite://") as store, pytest.raises(backuplog.AgentNotFound):
-        backuplog.ingest_task_result(store, agent_id, payload())
-    assert capfd.readouterr() == ("", "")
+def test_observers_hear_of_what_is_committed_when_the_caller_says_so(
+    tmp_path: Path, notes: Notes, agent_id: UUID, payload: Payload
+) -> None:
+    """With ``after_commit`` nothing is told of a result that is rolled back; what is refused is told at once."""
+    url = f"sqlite:///{tmp_path / 'backups.db'}"
+    with backuplog.open_store(url, observers=[notes]) as store, closing(sqlite3.connect(store_path(url))) as connection:
+        backuplog.register_agent(store, agent_id)
+        waiting: list[Callable[[], None]] = []
+        bound = store.bound_to(connection, after_commit=waiting.append)
+        view = bound.for_tenant(store.tenant_id)
+        backuplog.ingest_task_results(bound, [(agent_id, payload()), (agent_id, b"{"), (agent_id, payload())])
+        assert [event.outcome for event in notes.deliveries] == [None]
+        connection.rollback()
+        waiting.clear()
+        backuplog.ingest_task_result(view, agent_id, payload(taskType="check"))
+        connection.commit()
+        assert len(notes.deliveries) == 1
+        for tell in waiting:
+            tell()
+        assert [event.task_type for event in notes.deliveries] == [None, "check"]
+        backuplog.ingest_task_result(store.bound_to(connection), agent_id, payload())
+        assert len(notes.deliveries) == 3
+
+
+def store_path(url: str) -> str:
+    """Give the path in a URL."""
+    return url.removeprefix("sqlite:///")
+
+
+UNCONFIGURED = """
+import logging, sqlite3, sys, uuid
+import backuplog
+from backuplog import http
+
+if sys.argv[1] == "configured":
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR)
+payload = {"taskId": str(uuid.uuid4()), "policyId": str(uuid.uuid4()), "taskType": "backup", "status": "ok",
+           "durationSeconds": 1}
+with backuplog.open_store("sqlite:///backups.db", busy_timeout=0.01, retry_timeout=0) as store:
+    agent_id = backuplog.register_agent(store, uuid.uuid4()).id
+    http.post_task_result(store, str(agent_id), http.Request(body=b"{}"), guard=http.Guard(tokens=False))
+    other = sqlite3.connect("backups.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    body = __import__("json").dumps(payload).encode()
+    answer = http.post_task_result(store, str(agent_id), http.Request(body=body), guard=http.Guard(tokens=False))
+    assert answer.status == 503
+    other.close()
+"""
+
+
+@pytest.mark.parametrize("how", ["unconfigured", "configured"])
+def test_a_failure_of_the_store_is_seen_once(tmp_path: Path, how: str) -> None:
+    """Where nobody has configured logging, standard error has the store's failures, and not what agents can cause."""
+    command = [sys.executable, "-c", UNCONFIGURED, how]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    [line] = done.stderr.splitlines()
+    assert line.startswith("ERROR A result of agent" if how == "configured" else "A result of agent")
+    assert "try again later" in line
+
+
+def test_a_failure_without_a_logging_observer_is_logged_all_the_same(
+    notes: Notes, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has only observers of their own, or only reads, finds the failure in the log, once for each request."""
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise backuplog.StoreError("the disk is full: make room")
+
+    guard = http.Guard(tokens=False)
+    batch = http.Request(body=json.dumps([payload(), payload()]).encode())
+    for observers, post_count in (([notes], 1), ([backuplog.LoggingObserver()], 2)):
+        with backuplog.open_store("sqlite://", observers=observers) as store:
+            for method in ("submit", "list_runs"):
+                monkeypatch.setattr(type(store.backend), method, fail)
+            caplog.clear()
+            assert http.post_task_results(store, str(agent_id), batch, guard=guard).status == 500
+            assert caplog.text.count("make room") == post_count  # one for each result, or for the request
+            caplog.clear()
+            assert http.get_backup_runs(store, None, http.Request(), guard=guard).status == 500
+            assert caplog.text.count("make room") == 1
 
 
 def test_the_fields_come_through_structlog(

@@ -3,10 +3,13 @@
 import importlib
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import sqlalchemy
 
 import backuplog
 
@@ -101,3 +104,39 @@ def test_what_is_no_url_is_refused(url: Any) -> None:
     """The error says what was expected and what came."""
     with pytest.raises(backuplog.BackendNotFound, match=r"is opened by a URL, such as .*, and not by a "):
         backuplog.open_store(url)
+
+
+def test_an_engine_is_told_apart_from_its_url(tmp_path: Path) -> None:
+    """Who gives a SQLAlchemy engine hears which of its URLs has the password."""
+    engine: Any = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'backups.db'}")
+    with pytest.raises(backuplog.BackendNotFound, match=r"of type Engine: give engine\.url\.render_as_string"):
+        backuplog.open_store(engine)
+    backuplog.open_store(engine.url.render_as_string(hide_password=False)).close()
+
+
+VERBS: list[Callable[[Any], object]] = [
+    lambda store: backuplog.register_agent(store, uuid4()),
+    lambda store: backuplog.get_agent(store, uuid4()),
+    backuplog.list_agents,
+    lambda store: backuplog.ingest_task_result(store, uuid4(), {}),
+    lambda store: backuplog.ingest_task_results(store, []),
+    backuplog.query_runs,
+    backuplog.last_successes,
+    lambda store: backuplog.get_run(store, uuid4()),
+    lambda store: backuplog.read_log(store, uuid4()),
+    lambda store: backuplog.tail_log(store, uuid4(), 1),
+    lambda store: backuplog.iter_log(store, uuid4()),
+    lambda store: backuplog.issue_agent_token(store, uuid4()),
+    lambda store: backuplog.verify_agent_token(store, ""),
+    lambda store: backuplog.revoke_agent_token(store, ""),
+    lambda store: backuplog.list_agent_tokens(store, uuid4()),
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_url_is_no_store(verb: Callable[[Any], object]) -> None:
+    """Every verb says what it takes, and not what is in the URL."""
+    with pytest.raises(
+        TypeError, match=r"must be a Store, as backuplog\.open_store\(url\) returns it, and not of type str$"
+    ):
+        verb("postgresql://user:secret@host/backups")

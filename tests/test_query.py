@@ -123,3 +123,19 @@ def test_what_is_no_query_is_refused(store: backuplog.Store, query: Any) -> None
     """A mapping or a word is not taken for a query that asks for everything."""
     with pytest.raises(backuplog.InvalidQuery, match="must be a RunQuery"):
         backuplog.query_runs(store, query)
+
+
+def test_a_status_that_nobody_has_is_warned_of(
+    store: backuplog.Store, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A word that is unknown and stored nowhere is in the log; a known one, and one that agents use, is not."""
+    backuplog.ingest_task_result(store, agent_id, payload(status="skipped"))
+    for status in ("failed", "OK", "skipped", ["skipped", "running"]):
+        backuplog.query_runs(store, backuplog.RunQuery(status=status, task_type="check"))
+    assert [record.message for record in caplog.records] == []
+    backuplog.query_runs(store, backuplog.RunQuery(status=["failed", "suc\ncess"]))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(
+        "A query asks for the status suc\\u000acess, which no run has: known are canc"
+    )

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import pytest
 import backuplog
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "web"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 APPS = ["fastapi", "starlette", "flask", "django", "wsgi"]
 
 
@@ -28,6 +30,7 @@ class Site:
     database: Path
     port: int
     process: int
+    output: Path
     store: backuplog.Store
     agent_id: UUID
     token: str
@@ -42,6 +45,33 @@ class Site:
         """The path of the agent."""
         return f"/agents/{self.agent_id}"
 
+    def head_of(self, headers: bytes, place: str | None = None) -> bytes:
+        """Write the head of a request, which posts a result if nothing else is said."""
+        lines = f"{place or f'POST {self.agent}/task-results'} HTTP/1.1\r\nHost: x\r\n"
+        lines += f"Authorization: Bearer {self.token}\r\nContent-Type: application/json\r\n"
+        return lines.encode() + headers + b"\r\n"
+
+    def break_off(self, sent: bytes, *, is_reset: bool, read: int = 0) -> None:
+        """Send something, read the beginning of the answer, and end the connection well or badly."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(sent)
+            if read:
+                connection.recv(read)
+            if is_reset:  # The server hears of it when it reads on, and not of an end.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def break_uploads_off(self) -> None:
+        """Break uploads off in every way, with a token and without."""
+        short = b"Content-Length: 99999\r\n\r\n{"
+        rests = [short, CHUNKED + b"5\r\n{", CHUNKED + b"1\r\n{\r\n"]
+        head = self.head_of(b"")[:-2]
+        uploads = [head + rest for rest in rests]
+        # That is no chunk. Who may send can make gunicorn raise an error of its own by it.
+        uploads += [head.replace(self.token.encode(), b"x") + rest for rest in (*rests, CHUNKED + b"x\r\n")]
+        for upload in uploads:
+            for is_reset in (False, True):
+                self.break_off(upload, is_reset=is_reset)
+
 
 def free_port() -> int:
     """Find a port that nobody listens at."""
@@ -51,14 +81,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(name: str, url: str, folder: Path) -> Iterator[Site]:
-    """Start an example on a store, and stop it."""
+def running(name: str, url: str, folder: Path, *server: str) -> Iterator[Site]:
+    """Start an example on a store, by itself or in a server of several processes, and stop it."""
     port = free_port()
+    command = [part.format(port=port) for part in server] or [str(EXAMPLES / f"{name}_app.py")]
     with backuplog.open_store(url) as store, (folder / "output").open("w+") as output:
         agent_id = backuplog.register_agent(store, uuid4()).id
         token = backuplog.issue_agent_token(store, agent_id)
         process = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / f"{name}_app.py")],
+            [sys.executable, *command],
             env={**os.environ, "BACKUPLOG_URL": url, "PORT": str(port), "PYTHONWARNINGS": "default"},
             cwd=folder,
             stdout=output,
@@ -71,6 +102,7 @@ def running(name: str, url: str, folder: Path) -> Iterator[Site]:
                 database=folder / "backups.db",
                 port=port,
                 process=process.pid,
+                output=Path(output.name),
                 store=store,
                 agent_id=agent_id,
                 token=token,

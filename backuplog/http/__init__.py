@@ -4,16 +4,14 @@ One function an endpoint; what routes to them is yours. Every error that a clien
 ``application/problem+json`` answer (RFC 9457); anything else is a bug, and is raised.
 """
 
-import logging
 from collections.abc import Callable
-from functools import wraps
-from http import HTTPStatus
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Final
+
+import attrs
 
 from backuplog.convert import parse_batch, run_document
 from backuplog.errors import (
     AgentNotFound,
-    BackuplogError,
     FieldError,
     InvalidQuery,
     LogExpired,
@@ -22,10 +20,12 @@ from backuplog.errors import (
 )
 from backuplog.ingest import ingest_task_result, ingest_task_results
 from backuplog.log import open_log, tail_log
-from backuplog.model import LogState, RunQuery
+from backuplog.model import LogState, Receipt, RunQuery
 from backuplog.normalise import argument, as_uuid
 from backuplog.store import Store
 
+from .answering import answering, failure
+from .asynchronous import respond
 from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_all, report_refusal
 from .request import Request, collect_body, has_tag, media_type, parse_query, parse_range, read_body
 from .response import (
@@ -36,10 +36,8 @@ from .response import (
     json_with_log,
     page_response,
     problem,
-    problem_response,
     started,
     whole_if_short,
-    without_body,
 )
 
 __all__ = [
@@ -57,6 +55,7 @@ __all__ = [
     "get_backup_runs",
     "post_task_result",
     "post_task_results",
+    "respond",
 ]
 
 MAX_BATCH_RESULTS: Final = 1_000
@@ -70,38 +69,13 @@ RUN_PARAMETERS: Final = ("status", "policy_id", "task_type", "snapshot_id", "sin
 _JSON: Final = frozenset({"application/json"})
 _LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
-_logger: Final = logging.getLogger("backuplog")
-
-
 _GUARD: Final = Guard()
-
 
 Endpoint = Callable[..., Response]
 """The type of an endpoint, which takes the store, the parameters of its path, the request and ``guard=``."""
 
-_Given = ParamSpec("_Given")
 
-
-def _answering(
-    endpoint: Callable[Concatenate[Store, _Given], Response],
-) -> Callable[Concatenate[Store, _Given], Response]:
-    """Turn the errors of an endpoint into problem answers."""
-
-    @wraps(endpoint)
-    def answer(store: Store, /, *arguments: _Given.args, **keywords: _Given.kwargs) -> Response:
-        try:
-            response = endpoint(store, *arguments, **keywords)
-        except BackuplogError as error:
-            if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # The client is told nothing of it.
-                _logger.error("A request was not answered: %s", error)  # noqa: TRY400 - its trace may hold a statement
-            response = problem_response(error)
-        requests = (given for given in (*arguments, *keywords.values()) if isinstance(given, Request))
-        return without_body(response) if any(request.method == "HEAD" for request in requests) else response
-
-    return answer
-
-
-@_answering
+@answering(is_observed=True)
 def post_task_result(store: Store, agent_id: str, request: Request, *, guard: Guard = _GUARD) -> Response:
     """``POST /agents/{id}/task-results``: take in one result.
 
@@ -121,10 +95,10 @@ def post_task_result(store: Store, agent_id: str, request: Request, *, guard: Gu
         body = read_body(request, max_bytes=guard.max_body_bytes)
     receipt = ingest_task_result(store, agent, body, max_log_bytes=guard.max_log_bytes)
     headers = {"Backuplog-Outcome": receipt.outcome.value, "Backuplog-Log-State": receipt.log_state.value}
-    return json_response({"status": "ok"}, headers=headers)
+    return json_response({"status": "ok"}, headers=headers, receipts=(receipt,))
 
 
-@_answering
+@answering(is_observed=True)
 def post_task_results(store: Store, agent_id: str, request: Request, *, guard: Guard = _GUARD) -> Response:
     """``POST /agents/{id}/task-results/batch``: take in up to 1,000 results of one agent.
 
@@ -144,18 +118,22 @@ def post_task_results(store: Store, agent_id: str, request: Request, *, guard: G
         is_lines = media_type(request, _JSON | _LINES) in _LINES
         body = read_body(request, max_bytes=guard.max_body_bytes)
         payloads = parse_batch(body, is_lines=is_lines, max_items=MAX_BATCH_RESULTS)
+    if guard.limiter is not None and len(payloads) > 1:
+        guard.limiter.count(store.tenant_id, agent, len(payloads) - 1)
     pairs = [(agent, payload) for payload in payloads]
     answers = ingest_task_results(store, pairs, max_log_bytes=guard.max_log_bytes)
     if answers and all(isinstance(answer, AgentNotFound) for answer in answers):
         raise AgentNotFound
     results = [batch_item(answer) for answer in answers]
+    receipts = tuple(answer for answer in answers if isinstance(answer, Receipt))
     failures = [answer for answer in answers if isinstance(answer, StoreError)]
     if failures:
-        return problem_response(failures[-1], results=results)
-    return json_response({"results": results})
+        response = failure(store, failures[-1], is_observed=True, results=results)
+        return attrs.evolve(response, receipts=receipts)
+    return json_response({"results": results}, receipts=receipts)
 
 
-@_answering
+@answering(is_observed=False)
 def get_backup_runs(store: Store, agent_id: str | None, request: Request, *, guard: Guard = _GUARD) -> Response:
     """``GET /agents/{id}/backup-runs`` and ``GET /backup-runs``: list runs, newest first, a page at a time.
 
@@ -182,7 +160,7 @@ def get_backup_runs(store: Store, agent_id: str | None, request: Request, *, gua
     return page_response(store, RunQuery(agent_id=agent, **filters))
 
 
-@_answering
+@answering(is_observed=False)
 def get_backup_run(store: Store, agent_id: str, run_id: str, request: Request, *, guard: Guard = _GUARD) -> Response:
     """``GET /agents/{id}/backup-runs/{runId}``: one run, with its log.
 
@@ -212,7 +190,7 @@ def get_backup_run(store: Store, agent_id: str, run_id: str, request: Request, *
     return Response(status=200, headers=headers, body=whole_if_short(pieces, run.log_bytes))
 
 
-@_answering
+@answering(is_observed=False)
 def get_backup_run_log(
     store: Store, agent_id: str, run_id: str, request: Request, *, guard: Guard = _GUARD
 ) -> Response:

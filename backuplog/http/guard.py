@@ -11,7 +11,7 @@ import attrs
 from backuplog.chunk import MAX_LOG_BYTES
 from backuplog.errors import BackuplogError, Forbidden, InvalidAgent
 from backuplog.normalise import argument, as_uuid
-from backuplog.observe import IngestEvent, notify
+from backuplog.observe import IngestEvent
 from backuplog.store import Store
 from backuplog.token import verify_agent_token
 
@@ -22,7 +22,7 @@ MAX_BODY_BYTES: Final = 67_108_864
 
 
 class Limiter(Protocol):
-    """Decides whether an agent sends too many requests: ``backuplog.http.limit.RateLimiter``, or one of your own."""
+    """Decides whether an agent sends too much: ``backuplog.http.limit.RateLimiter``, or one of your own."""
 
     def check(self, tenant_id: UUID, agent_id: UUID) -> None:
         """Count a request of an agent.
@@ -36,6 +36,16 @@ class Limiter(Protocol):
         """
         ...
 
+    def count(self, tenant_id: UUID, agent_id: UUID, results: int) -> None:
+        """Count the other results of a batch, whose request was counted as one.
+
+        Args:
+            tenant_id: The agent's tenant.
+            agent_id: The agent's id.
+            results: How many there are.
+        """
+        ...
+
 
 @attrs.frozen(kw_only=True)
 class Guard:
@@ -44,7 +54,7 @@ class Guard:
     Attributes:
         tokens: Whether a request must carry ``Authorization: Bearer`` with a token that ``issue_agent_token`` issued to
             the agent in its path. Set this to False if you authenticate requests yourself.
-        limiter: Limits how many requests an agent may send; None for no limit.
+        limiter: Limits how many requests and results an agent may send; None for no limit.
         max_body_bytes: The longest body to accept, in bytes, before and after decompression.
         max_log_bytes: As in ``ingest_task_result``.
     """
@@ -55,19 +65,29 @@ class Guard:
     max_log_bytes: int = MAX_LOG_BYTES
 
 
-def admit(store: Store, agent_id: str, request: Request, guard: Guard) -> UUID:
-    """Check who asks, then for whom, then how often, and return the agent in the path.
+def authenticate(store: Store, agent_id: str, request: Request, guard: Guard) -> UUID:
+    """Check who asks, then for whom, and return the agent in the path.
 
     Raises:
         Unauthenticated: No valid token came.
         InvalidAgent: The agent in the path is not a UUID.
         Forbidden: The token speaks for another agent.
-        RateLimited: The agent asks too often.
     """
     speaks_for = verify_agent_token(store, bearer_token(request)).agent_id if guard.tokens else None
     agent = argument("agent_id", as_uuid, agent_id, InvalidAgent)
     if speaks_for not in (None, agent):
         raise Forbidden
+    return agent
+
+
+def admit(store: Store, agent_id: str, request: Request, guard: Guard) -> UUID:
+    """Check who asks and for whom, then how often, and return the agent in the path.
+
+    Raises:
+        Unauthenticated, InvalidAgent, Forbidden: As for ``authenticate``.
+        RateLimited: The agent asks too often.
+    """
+    agent = authenticate(store, agent_id, request, guard)
     if guard.limiter is not None:
         guard.limiter.check(store.tenant_id, agent)
     return agent
@@ -96,5 +116,5 @@ def report_refusal(store: Store, agent_id: str) -> Generator[None]:
         with suppress(ValueError):
             agent = as_uuid(agent_id)
         seconds = time.perf_counter() - begun
-        notify(store.observers, IngestEvent(tenant_id=store.tenant_id, agent_id=agent, error=error, seconds=seconds))
+        store.tell(IngestEvent(tenant_id=store.tenant_id, agent_id=agent, error=error, seconds=seconds))
         raise

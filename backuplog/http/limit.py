@@ -1,4 +1,4 @@
-"""Rate limits: so many requests of an agent in any window of time. Needs the extra ``limits``."""
+"""Rate limits: so many requests of an agent in a window of time. Needs the extra ``limits``."""
 
 import time
 from uuid import UUID
@@ -10,7 +10,7 @@ __all__ = ["RateLimiter"]
 try:
     from limits import parse
     from limits.storage import storage_from_string
-    from limits.strategies import MovingWindowRateLimiter
+    from limits.strategies import SlidingWindowCounterRateLimiter
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         f"backuplog.http.limit needs {missing.name}: pip install 'backuplog[limits]'", name=missing.name
@@ -18,7 +18,11 @@ except ModuleNotFoundError as missing:
 
 
 class RateLimiter:
-    """Limits how many requests each agent may send in any window of time. Each agent is counted separately."""
+    """Limits how many requests each agent may send in a window of time. Each agent is counted separately.
+
+    The window slides, and what was sent in the one before counts by the part of it that is still in sight. An agent
+    that sends nothing for two windows is forgotten.
+    """
 
     def __init__(self, rate: str = "120/minute", *, storage: str = "memory://") -> None:
         """Make a limiter.
@@ -33,7 +37,7 @@ class RateLimiter:
             ValueError: The rate cannot be parsed.
         """
         self._rate = parse(rate)
-        self._strategy = MovingWindowRateLimiter(storage_from_string(storage))
+        self._strategy = SlidingWindowCounterRateLimiter(storage_from_string(storage))
 
     def check(self, tenant_id: UUID, agent_id: UUID) -> None:
         """Count a request of an agent.
@@ -49,3 +53,18 @@ class RateLimiter:
         if not self._strategy.hit(self._rate, *key):
             reset = self._strategy.get_window_stats(self._rate, *key).reset_time
             raise RateLimited(max(0.0, reset - time.time()))
+
+    def count(self, tenant_id: UUID, agent_id: UUID, results: int) -> None:
+        """Count the other results of a batch, as far as the window has room for them.
+
+        A batch is never refused for its size: it could be longer than any window, and would never get in.
+
+        Args:
+            tenant_id: The agent's tenant.
+            agent_id: The agent's id.
+            results: How many there are.
+        """
+        key = str(tenant_id), str(agent_id)
+        while room := min(results, self._strategy.get_window_stats(self._rate, *key).remaining):
+            if self._strategy.hit(self._rate, *key, cost=room):
+                return

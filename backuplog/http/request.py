@@ -1,5 +1,6 @@
 """What comes in over HTTP: headers, query and body, read no further than a limit."""
 
+import errno
 import re
 import sys
 import zlib
@@ -33,6 +34,9 @@ _ZSTD_WINDOW_LOG: Final = 23
 _GZIP_WINDOW_BITS: Final = 31
 # A decompressor copies what is behind the end of a part: 3 MiB of empty zstd frames would take 126 s.
 _MAX_PARTS: Final = 4_096
+
+# What reading raises where the client has gone; a server that reads chunks itself (gunicorn) names no number then.
+_BROKEN: Final = (None, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT)
 
 
 @runtime_checkable
@@ -237,7 +241,12 @@ def _pieces(
         return
     missing = length
     while missing is None or missing > 0:
-        piece = body.read(_PIECE_BYTES if missing is None else min(_PIECE_BYTES, missing))
+        try:
+            piece = body.read(_PIECE_BYTES if missing is None else min(_PIECE_BYTES, missing))
+        except OSError as error:
+            if error.errno not in _BROKEN:
+                raise
+            raise _invalid("broke off") from error
         if not piece:
             break
         yield piece

@@ -44,11 +44,13 @@ class Response:
         headers: Names and values; no name occurs twice.
         body: The bytes or, for a log of more than 1 MiB, an iterator of pieces. If the iterator raises, break the
             connection, so that the client does not take a part of the log for the whole.
+        receipts: What became of each result that was taken in, in order, for your own use; it is not sent.
     """
 
     status: int
     headers: dict[str, str]
     body: bytes | Iterator[bytes] = attrs.field(repr=False)
+    receipts: tuple[Receipt, ...] = ()
 
     def pieces(self) -> Iterator[bytes]:
         """Return the body in pieces, even if it is one."""
@@ -176,16 +178,24 @@ def to_json(document: dict[str, Any] | str) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode()
 
 
-def json_response(document: dict[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(
+    document: dict[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    receipts: tuple[Receipt, ...] = (),
+) -> Response:
     """Answer with JSON, which nobody on the way keeps."""
-    return encoded_response(to_json(document), status=status, headers=headers)
+    return encoded_response(to_json(document), status=status, headers=headers, receipts=receipts)
 
 
-def encoded_response(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def encoded_response(
+    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None, receipts: tuple[Receipt, ...] = ()
+) -> Response:
     """Answer with JSON that is written already."""
     media = "application/json" if status < HTTPStatus.BAD_REQUEST else "application/problem+json"
     given = {"Content-Type": media, "Cache-Control": "private, no-store", **(headers or {})}
-    return bytes_response(status, given, body)
+    return attrs.evolve(bytes_response(status, given, body), receipts=receipts)
 
 
 def bytes_response(status: int, headers: dict[str, str], body: bytes) -> Response:

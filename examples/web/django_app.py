@@ -1,7 +1,9 @@
 """backuplog behind Django, in one file: ``python django_app.py``, or any WSGI server with ``django_app:app``."""
 
+import functools
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +17,16 @@ from django.views.decorators.http import require_http_methods
 import backuplog
 from backuplog import http
 
-store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
+URL = os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db")
+opening = threading.Lock()
+open_once = functools.cache(backuplog.open_store)
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+
+
+def store() -> backuplog.Store:
+    """Give the store, which the first request opens: a server may fork after it has imported this file."""
+    with opening:
+        return open_once(URL)
 
 
 def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
@@ -28,7 +38,7 @@ def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
         parts = http.Request(
             method=request.method or "", headers=request.headers, query=request.META["QUERY_STRING"], body=request
         )
-        given = endpoint(store, *(place.values() or [None]), parts, guard=guard)
+        given = endpoint(store(), *(place.values() or [None]), parts, guard=guard)
         kind = HttpResponse if isinstance(given.body, bytes) else StreamingHttpResponse
         return kind(given.body, status=given.status, headers=given.headers)
 
@@ -52,4 +62,12 @@ app = WSGIHandler()
 if __name__ == "__main__":
     import waitress
 
-    waitress.serve(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
+    store()
+    # A thread serves one request at a time, and waits for as long as a client does not read a long log.
+    waitress.serve(
+        app,
+        host="127.0.0.1",
+        port=int(os.environ.get("PORT", "8000")),
+        threads=16,
+        max_request_body_size=guard.max_body_bytes + 1,
+    )

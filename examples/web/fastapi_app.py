@@ -1,25 +1,49 @@
 """backuplog behind FastAPI: ``python fastapi_app.py``, or ``uvicorn fastapi_app:app`` with any number of workers."""
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 import backuplog
 from backuplog import http
 
-store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
-app = FastAPI(title="Orchestrator")
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Open the store in the process that serves: one that was opened before a fork refuses to work."""
+    with backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db")) as store:
+        app.state.store = store
+        yield
+
+
+async def went_away(_request: Request, _error: Exception) -> Response:
+    """Answer a client that broke its upload off, and no longer listens."""
+    return Response(status_code=400)
+
+
+app = FastAPI(title="Orchestrator", lifespan=lifespan, exception_handlers={ClientDisconnect: went_away})
 READ = ["GET", "HEAD"]
 
 
 async def answer(endpoint: http.Endpoint, request: Request, *place: str | None) -> Response:
     """Read the body in the event loop, where slow clients cost nothing, and do the work in a thread."""
-    body = await http.collect_body(request.headers, request.stream(), max_bytes=guard.max_body_bytes)
-    parts = http.Request(method=request.method, headers=request.headers, query=request.url.query, body=body)
-    given = await run_in_threadpool(endpoint, store, *place, parts, guard=guard)
+    parts = http.Request(method=request.method, headers=request.headers, query=request.url.query)
+    given = await http.respond(
+        endpoint,
+        request.app.state.store,
+        *place,
+        request=parts,
+        body=request.stream(),
+        in_thread=run_in_threadpool,
+        guard=guard,
+    )
     if isinstance(given.body, bytes):
         return Response(given.body, given.status, given.headers)
     return StreamingResponse(given.body, given.status, given.headers)  # read piece by piece in a thread

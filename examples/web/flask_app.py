@@ -1,22 +1,32 @@
 """backuplog behind Flask: ``python flask_app.py``, or any WSGI server with ``flask_app:app``."""
 
+import functools
 import os
+import threading
 
 from flask import Flask, Response, request
 
 import backuplog
 from backuplog import http
 
-store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
+URL = os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db")
+opening = threading.Lock()
+open_once = functools.cache(backuplog.open_store)
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
 app = Flask(__name__)
+
+
+def store() -> backuplog.Store:
+    """Give the store, which the first request opens: a server may fork after it has imported this file."""
+    with opening:
+        return open_once(URL)
 
 
 def answer(endpoint: http.Endpoint, *place: str | None) -> Response:
     """Hand the parts of the request over; the body is read no further than the guard allows."""
     query = request.query_string.decode("latin-1")
     parts = http.Request(method=request.method, headers=request.headers, query=query, body=request.stream)
-    given = endpoint(store, *place, parts, guard=guard)
+    given = endpoint(store(), *place, parts, guard=guard)
     return Response(given.pieces(), given.status, given.headers)
 
 
@@ -53,4 +63,12 @@ def get_backup_run_log(agent_id: str, run_id: str) -> Response:
 if __name__ == "__main__":
     import waitress
 
-    waitress.serve(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
+    store()
+    # A thread serves one request at a time, and waits for as long as a client does not read a long log.
+    waitress.serve(
+        app,
+        host="127.0.0.1",
+        port=int(os.environ.get("PORT", "8000")),
+        threads=16,
+        max_request_body_size=guard.max_body_bytes + 1,
+    )

@@ -1,19 +1,32 @@
 """backuplog behind Starlette: ``python starlette_app.py``, or ``uvicorn starlette_app:app --workers 4``."""
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 import backuplog
 from backuplog import http
 
-store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Open the store in the process that serves: one that was opened before a fork refuses to work."""
+    with backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db")) as store:
+        app.state.store = store
+        yield
+
+
+async def went_away(_request: Request, _error: Exception) -> Response:
+    """Answer a client that broke its upload off, and no longer listens."""
+    return Response(status_code=400)
 
 
 def handler(endpoint: http.Endpoint) -> Callable[[Request], Awaitable[Response]]:
@@ -21,10 +34,15 @@ def handler(endpoint: http.Endpoint) -> Callable[[Request], Awaitable[Response]]
 
     async def handle(request: Request) -> Response:
         # The body is read in the event loop, where slow clients cost nothing; the work is done in a thread.
-        body = await http.collect_body(request.headers, request.stream(), max_bytes=guard.max_body_bytes)
-        parts = http.Request(method=request.method, headers=request.headers, query=request.url.query, body=body)
-        place = [*request.path_params.values()] or [None]
-        given = await run_in_threadpool(endpoint, store, *place, parts, guard=guard)
+        given = await http.respond(
+            endpoint,
+            request.app.state.store,
+            *([*request.path_params.values()] or [None]),
+            request=http.Request(method=request.method, headers=request.headers, query=request.url.query),
+            body=request.stream(),
+            in_thread=run_in_threadpool,
+            guard=guard,
+        )
         if isinstance(given.body, bytes):
             return Response(given.body, given.status, given.headers)
         return StreamingResponse(given.body, given.status, given.headers)  # read piece by piece in a thread
@@ -34,6 +52,8 @@ def handler(endpoint: http.Endpoint) -> Callable[[Request], Awaitable[Response]]
 
 AGENT = "/agents/{agent_id}"
 app = Starlette(
+    lifespan=lifespan,
+    exception_handlers={ClientDisconnect: went_away},
     routes=[
         Route(f"{AGENT}/task-results", handler(http.post_task_result), methods=["POST"]),
         Route(f"{AGENT}/task-results/batch", handler(http.post_task_results), methods=["POST"]),
@@ -42,7 +62,7 @@ app = Starlette(
         Route("/backup-runs", handler(http.get_backup_runs)),
         Route(f"{AGENT}/backup-runs/{{run_id}}", handler(http.get_backup_run)),
         Route(f"{AGENT}/backup-runs/{{run_id}}/log", handler(http.get_backup_run_log)),
-    ]
+    ],
 )
 
 if __name__ == "__main__":

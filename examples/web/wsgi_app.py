@@ -1,14 +1,18 @@
 """backuplog behind nothing at all: ``python wsgi_app.py``, or any WSGI server with ``wsgi_app:app``."""
 
+import functools
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import backuplog
 from backuplog import http
 
-store = backuplog.open_store(os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db"))
+URL = os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db")
+opening = threading.Lock()
+open_once = functools.cache(backuplog.open_store)
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
 
 ENDPOINTS = [
@@ -20,6 +24,12 @@ ENDPOINTS = [
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)"), http.get_backup_run),
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)/log"), http.get_backup_run_log),
 ]
+
+
+def store() -> backuplog.Store:
+    """Give the store, which the first request opens: a server may fork after it has imported this file."""
+    with opening:
+        return open_once(URL)
 
 
 def headers_of(environ: dict[str, Any]) -> dict[str, str]:
@@ -43,7 +53,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Itera
         return []
     query, body = environ.get("QUERY_STRING", ""), environ["wsgi.input"]
     parts = http.Request(method=method, headers=headers_of(environ), query=query, body=body)
-    given = endpoint(store, *(match.groups() or [None]), parts, guard=guard)
+    given = endpoint(store(), *(match.groups() or [None]), parts, guard=guard)
     start_response(f"{given.status} ", [*given.headers.items()])
     return given.pieces()
 
@@ -51,4 +61,12 @@ def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Itera
 if __name__ == "__main__":
     import waitress
 
-    waitress.serve(app, host="127.0.0.1", port=int(os.environ.get("PORT", "8000")))
+    store()
+    # A thread serves one request at a time, and waits for as long as a client does not read a long log.
+    waitress.serve(
+        app,
+        host="127.0.0.1",
+        port=int(os.environ.get("PORT", "8000")),
+        threads=16,
+        max_request_body_size=guard.max_body_bytes + 1,
+    )

@@ -18,7 +18,7 @@ import pytest
 from backports import zstd
 
 import backuplog
-from web_site import Site
+from web_site import CHUNKED, Site
 
 PAYLOADS = Path(__file__).parent.parent / "data" / "payloads"
 
@@ -184,8 +184,34 @@ def test_what_is_too_large_is_refused(site: Site) -> None:
         answer = client.post(f"{site.agent}/task-results", content=bomb, headers={"Content-Encoding": "gzip"})
         assert (answer.status_code, answer.json()["error_type"]) == (413, "payload_too_large")
         assert peak(site.process) - before < 100 << 20
-    if site.name in ("fastapi", "starlette"):  # waitress takes a body in before it hands it over
-        assert b" 413 " in raw(site, b"Content-Length: 999999999\r\n", b"{")
+    assert b" 413 " in raw(site, b"Content-Length: 999999999\r\n", b"{")
+
+
+def test_strangers_are_refused_before_their_bodies_are_taken(site: Site) -> None:
+    """Whoever shows no token hears so after 64 KiB of a long body, and what they send takes no memory."""
+    if site.name not in ("fastapi", "starlette"):
+        pytest.skip("waitress takes a body in before it hands it over, and has a limit of its own")
+    for token in (b"", b"Authorization: Bearer backuplog_0123456789abcdef_x\r\n"):
+        head = f"POST {site.agent}/task-results HTTP/1.1\r\nHost: x\r\n".encode() + token
+        for body in (b"Content-Length: 60000000\r\n\r\n" + b"x" * 70_000, CHUNKED + b"20000\r\n" + b"x" * 0x20000):
+            with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+                connection.sendall(head + body)
+                assert b" 401 " in connection.recv(64)
+
+
+def test_clients_that_break_off_are_no_errors(site: Site) -> None:
+    """An upload that ends early, or is reset, and a download that nobody reads on leave no traceback in the log."""
+    sent = result(log="".join(f"{number:07d}\n" for number in range(1 << 18)))
+    with site.client() as client:
+        assert client.post(f"{site.agent}/task-results", json=sent).status_code == 200
+    before = len(site.output.read_text())
+    get = site.head_of(b"", f"GET {site.agent}/backup-runs/{sent['taskId']}/log")
+    site.break_uploads_off()
+    for is_reset in (False, True):
+        site.break_off(get, is_reset=is_reset, read=1_000)
+    with site.client() as client:  # Whatever they left is done with when this is answered.
+        assert client.post(f"{site.agent}/task-results", json=result()).status_code == 200
+    assert "Traceback" not in site.output.read_text()[before:]
 
 
 def test_broken_and_slow_bodies_harm_nobody(site: Site) -> None:
@@ -193,7 +219,7 @@ def test_broken_and_slow_bodies_harm_nobody(site: Site) -> None:
     body = json.dumps(result()).encode()
     slow = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(30)]
     for connection in slow:
-        connection.sendall(head_of(site, b"Content-Length: %d\r\n" % len(body)) + body[:20])
+        connection.sendall(site.head_of(b"Content-Length: %d\r\n" % len(body)) + body[:20])
     with site.client() as client:
         total = client.get(f"{site.agent}/backup-runs").json()["total"]
         assert client.post(f"{site.agent}/task-results", json=result()).status_code == 200
@@ -229,16 +255,10 @@ def test_fifty_clients_at_once_are_all_served(site: Site) -> None:
     assert failures == []
 
 
-def head_of(site: Site, headers: bytes) -> bytes:
-    """Write the head of a request that posts a result."""
-    lines = f"POST {site.agent}/task-results HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {site.token}\r\n"
-    return lines.encode() + b"Content-Type: application/json\r\n" + headers + b"\r\n"
-
-
 def raw(site: Site, headers: bytes, body: bytes) -> bytes:
     """Send a request as it stands, and give the first line of the answer while the body is still owed."""
     with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
-        connection.sendall(head_of(site, headers) + body)
+        connection.sendall(site.head_of(headers) + body)
         return connection.recv(64)
 
 
