@@ -11,6 +11,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 pytest_plugins = ["postgres_server", "web_site"]
 
 NEED_POSTGRES = ["postgresql.md"]
+NEED_A_PROCESS = ["frameworks.md"]  # tests/test_stacks.py runs its blocks
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,6 @@ def pages(patterns: list[str], excludes: list[str], fixtures: list[str]) -> Sybi
 
 
 pytest_collect_file = (
-    pages(["*.md"], ["tests/**", *(f"docs/{name}" for name in NEED_POSTGRES)], ["scratch"])
+    pages(["*.md"], ["tests/**", *(f"docs/{name}" for name in NEED_POSTGRES + NEED_A_PROCESS)], ["scratch"])
     + pages([f"docs/{name}" for name in NEED_POSTGRES], [], ["scratch", "database"])
 ).pytest()

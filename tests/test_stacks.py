@@ -1,19 +1,43 @@
 """The transaction of another library: own rows and a result in one, by what that library calls a connection."""
 
+import os
+import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy
+from alembic.autogenerate import produce_migrations, render_python_code
+from alembic.migration import MigrationContext
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.orm import Session
 
 import backuplog
 
 Payload = Callable[..., dict[str, Any]]
 KINDS = ["session", "connection", "raw"]
+
+
+def empty(database: str) -> str:
+    """Take every table out of a database of PostgreSQL, and give its URL as SQLAlchemy writes it."""
+    parts: dict[str, Any] = conninfo_to_dict(database)
+    url = sqlalchemy.URL.create(
+        "postgresql+psycopg",
+        username=parts.get("user"),
+        password=parts.get("password"),
+        database=parts.get("dbname"),
+        query={name: str(parts[name]) for name in ("host", "port") if name in parts},
+    )
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TABLE IF EXISTS jobs, orders"))
+        connection.execute(sqlalchemy.text("DROP SCHEMA IF EXISTS backuplog CASCADE"))
+    engine.dispose()
+    return url.render_as_string(hide_password=False)
 
 
 def use(url: str, engine: sqlalchemy.Engine, kind: str, payload: Payload) -> None:
@@ -49,12 +73,8 @@ def test_sqlalchemys_transaction_is_shared_on_sqlite(tmp_path: Path, payload: Pa
 @pytest.mark.parametrize("kind", KINDS)
 def test_sqlalchemys_transaction_is_shared_on_postgres(database: str, payload: Payload, kind: str) -> None:
     """The same on PostgreSQL, with the URL as SQLAlchemy writes it."""
-    url = database.replace("postgresql://", "postgresql+psycopg://")
-    engine = sqlalchemy.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("DROP TABLE IF EXISTS orders"))
-        connection.execute(sqlalchemy.text("DROP SCHEMA IF EXISTS backuplog CASCADE"))
-    use(url, engine, kind, payload)
+    url = empty(database)
+    use(url, sqlalchemy.create_engine(url), kind, payload)
 
 
 DJANGO = """
@@ -93,3 +113,54 @@ def test_djangos_transaction_is_shared(tmp_path: Path) -> None:
     command = [sys.executable, "-c", DJANGO, str(tmp_path / "orders.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "frameworks.md"
+
+
+def run_page(url: str, folder: Path) -> None:
+    """Run the blocks of the page in a process of their own, because Django's settings are the process's."""
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL))
+    environment = {**os.environ, "DATABASE_URL": url}
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_runs_on_sqlite(tmp_path: Path) -> None:
+    """What docs/frameworks.md shows is so, on a file of SQLite."""
+    run_page(f"sqlite:///{tmp_path / 'orchestrator.db'}", tmp_path)
+
+
+def test_the_page_runs_on_postgres(database: str, tmp_path: Path) -> None:
+    """What docs/frameworks.md shows is so, on PostgreSQL."""
+    run_page(empty(database), tmp_path)
+
+
+def proposals(engine: sqlalchemy.Engine, **options: Any) -> str:
+    """Give the migration that Alembic's autogenerate writes for an application with no tables but our own."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"target_metadata": sqlalchemy.MetaData(), **options})
+        script = produce_migrations(context, sqlalchemy.MetaData())
+        assert script.upgrade_ops
+        return render_python_code(script.upgrade_ops, migration_context=context)
+
+
+def leave_ours_out(name: str | None, type_: str, parent_names: object) -> bool:
+    """Do what the page says."""
+    del parent_names
+    return type_ != "table" or name not in backuplog.TABLES
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_alembic_leaves_our_tables_alone(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Autogenerate proposes to drop our tables, and with ``TABLES`` left out, nothing."""
+    url = f"sqlite:///{tmp_path / 'backups.db'}" if kind == "sqlite" else empty(request.getfixturevalue("database"))
+    backuplog.open_store(url).close()
+    engine = sqlalchemy.create_engine(url)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sqlalchemy.exc.SAWarning)  # An index of an expression is not reflected.
+        dropped = set(re.findall(r"drop_table\('(\w+)'", proposals(engine, include_schemas=True)))
+    assert dropped == set(backuplog.TABLES)
+    assert "op." not in proposals(engine, include_schemas=True, include_name=leave_ours_out)
+    engine.dispose()

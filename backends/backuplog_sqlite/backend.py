@@ -46,6 +46,7 @@ from backuplog.backend import (
 
 from .bound import CallersConnection
 from .connection import MEMORY, OwnConnections, open_connections
+from .given import GivenConnection
 from .read_only import ReadOnlyConnections
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,6 +74,7 @@ def open_backend(
     migrate: bool = True,
     synchronous: Literal["full", "normal"] = "full",
     busy_timeout: float = 30.0,
+    connection: sqlite3.Connection | None = None,
 ) -> "SqliteBackend":
     """Open a SQLite database; ``backuplog.open_store`` calls it for ``sqlite://`` URLs.
 
@@ -84,6 +86,9 @@ def open_backend(
         synchronous: With ``full``, what was acknowledged survives a power failure. With ``normal``, it survives a crash
             of the process, and small results are stored three times as fast.
         busy_timeout: Seconds to wait for other writers.
+        connection: A connection of yours to a database in memory, for ``sqlite://`` only: the store then lives in that
+            database, so that a test can bind it to its own transactions. It is used only while it is in none, with your
+            settings, and stays open when the store is closed.
 
     Returns:
         The backend.
@@ -100,6 +105,10 @@ def open_backend(
         raise StoreError(f"write sqlite:///{path} with three slashes for a relative path, four for an absolute one")
     if path == "/":
         raise StoreError("sqlite:/// names no file: write sqlite:///backups.db, or sqlite:// for a database in memory")
+    if connection is not None:
+        if path[1:] != MEMORY:
+            raise StoreError("a connection can be given with sqlite:// only, the URL of a database in memory")
+        return SqliteBackend(GivenConnection(connection, migrate=migrate), tenant_id=tenant_id, is_owner=True)
     connections = open_connections(path[1:], migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
     return SqliteBackend(connections, tenant_id=tenant_id, is_owner=True)
 
@@ -114,7 +123,7 @@ class SqliteBackend:
 
     def __init__(
         self,
-        connections: OwnConnections | ReadOnlyConnections | CallersConnection,
+        connections: OwnConnections | ReadOnlyConnections | GivenConnection | CallersConnection,
         *,
         tenant_id: UUID,
         is_owner: bool,

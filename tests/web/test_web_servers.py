@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -94,3 +95,35 @@ def test_a_store_that_was_opened_before_the_fork_says_so_where_it_is_seen(tmp_pa
             assert time.monotonic() < deadline, site.output.read_text()
             time.sleep(0.05)
         assert len(advice) == 3
+
+
+def test_several_processes_are_counted_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe of docs/http.md adds the counts of two workers up, whichever is scraped, and asks the store once."""
+    page = (EXAMPLES.parent.parent / "docs" / "http.md").read_text().split("### In several processes")[1]
+    app, configuration = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)[:2]
+    (tmp_path / "metrics_app.py").write_text(app)
+    (tmp_path / "gunicorn.conf.py").write_text(configuration)
+    counts = tmp_path / "counts"
+    counts.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(counts))
+    url = f"sqlite:///{tmp_path / 'backups.db'}"
+    sent = payload()
+    with running("metrics", url, tmp_path, *GUNICORN, str(tmp_path), "metrics_app:app") as site:
+
+        def ask(path: str, **keywords: Any) -> str:
+            with site.client() as client:  # A connection of its own, which either process may take.
+                return client.request("POST" if keywords else "GET", path, **keywords).raise_for_status().text
+
+        results = 0
+        deadline = time.monotonic() + 30
+        while len({path.name.split("_")[-1] for path in counts.glob("counter_*.db")}) < 2:
+            assert time.monotonic() < deadline, site.output.read_text()
+            ask(f"{site.agent}/task-results", json=sent)
+            results += 1
+        for _ in range(5):
+            lines = ask("/metrics").splitlines()
+            assert f'task_results_ingested_total{{status="success"}} {results:.1f}' in lines
+            assert f'task_results_outcomes_total{{outcome="replayed"}} {results - 1:.1f}' in lines
+            assert f"task_result_ingest_seconds_count {results:.1f}" in lines
+            last = f'backup_last_success_timestamp_seconds{{policy_id="{sent["policyId"]}"}}'
+            assert sum(line.startswith(last) for line in lines) == 1

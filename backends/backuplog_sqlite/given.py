@@ -1,0 +1,93 @@
+"""A database in memory whose only connection is the caller's, so that a test can share its transactions."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlite_utils import Database
+
+from backuplog.backend import SchemaOutdated, StoreError
+
+from .bound import CallersConnection
+from .errors import translated
+from .migrations import is_behind, migrations
+
+_NAME = "the caller's database"
+
+_Returned = TypeVar("_Returned")
+
+
+class GivenConnection:
+    """The caller's own connection, between the caller's transactions."""
+
+    def __init__(self, connection: sqlite3.Connection, *, migrate: bool) -> None:
+        """Take the connection, and bring the schema of its database up to date where ``migrate`` says so."""
+        CallersConnection(connection)
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._closed = False
+        with translated(_NAME):
+            path = connection.execute("PRAGMA database_list").fetchone()[2]
+        if path:
+            raise StoreError(
+                f"the connection has the file {path} open: open the store by a URL of that file, and bind it to the "
+                "connection with bound_to()"
+            )
+        database = Database(connection, execute_plugins=False)
+        if migrate and is_behind(database, _NAME):
+            self.write(lambda _: migrations.apply(database))
+        elif is_behind(database, _NAME):
+            raise SchemaOutdated(f"the schema of {_NAME} is behind: open it once with migrate=True")
+
+    def __repr__(self) -> str:
+        """Show that it is the caller's."""
+        return "on the caller's connection"
+
+    def write(self, work: Callable[[sqlite3.Cursor], _Returned], *, waits: bool = True) -> _Returned:
+        """Do work with a cursor in a transaction of its own.
+
+        Args:
+            work: What to do.
+            waits: Ignored: nobody else has the database.
+        """
+        del waits
+        with self._lock, translated(_NAME):
+            self._require_idle()
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                returned = CallersConnection(self._connection).write(work)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            return returned
+
+    def read(self, work: Callable[[sqlite3.Cursor], _Returned]) -> _Returned:
+        """Do work with a cursor.
+
+        Args:
+            work: What to do.
+        """
+        with self._lock, translated(_NAME):
+            self._require_idle()
+            return CallersConnection(self._connection).read(work)
+
+    def _require_idle(self) -> None:
+        """Refuse to see, or to commit, what the caller has not committed; another connection could not either."""
+        self.require_open()
+        if self._connection.in_transaction:
+            raise StoreError(
+                "the connection has an open transaction (with autocommit=False it always has one): use "
+                "store.bound_to(connection) inside of it"
+            )
+
+    def require_open(self) -> None:
+        """Make sure that the store is open."""
+        if self._closed:
+            raise StoreError(f"the store of {_NAME} is closed: open it again")
+
+    def close(self) -> None:
+        """Use the connection no more; it stays open."""
+        self._closed = True
