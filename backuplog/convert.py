@@ -93,13 +93,20 @@ def parse_task_result(payload: bytes | str | Mapping[str, Any] | TaskResult) -> 
             it is.
 
     Returns:
-        The result, with every field in its normal form. A long log may be the bytes of its UTF-8, which take less
-        memory than its text.
+        The result, with every field in its normal form.
 
     Raises:
         InvalidTaskResult: The payload is not one JSON object, or fields are missing or malformed; the error names each
             field with its JSON path (``$.taskId``).
     """
+    result = take_task_result(payload)
+    if isinstance(payload, bytes | str) and isinstance(result.log, bytes):
+        return attrs.evolve(result, log=result.log.decode("utf-8", "surrogatepass"))
+    return result
+
+
+def take_task_result(payload: bytes | str | Mapping[str, Any] | TaskResult) -> TaskResult:
+    """Parse a task result as ``parse_task_result`` does, but leave a long log of JSON as the bytes of its UTF-8."""
     if isinstance(payload, TaskResult):
         return payload
     document = decode_json(payload) if isinstance(payload, bytes | str) else payload
@@ -118,8 +125,8 @@ def parse_batch(body: bytes, *, is_lines: bool, max_items: int) -> list[bytes | 
         max_items: The most payloads; of lines there may be twice as many, the others blank.
 
     Raises:
-        InvalidTaskResult: It is not a JSON array, or holds too many values.
-        PayloadTooLarge: It holds more payloads.
+        InvalidTaskResult: It is not a JSON array.
+        PayloadTooLarge: It holds more payloads, or they hold too many values.
     """
     if is_lines:
         require_few_items(body.count(b"\n") // 2, max_items)

@@ -11,7 +11,6 @@ from .errors import FieldError, InvalidTaskResult, PayloadTooLarge
 MAX_VALUES: Final = 200_000
 """The most values that a document may hold, as its commas and opening brackets count them. 64 MiB could hold 20 million
 empty lists, which take 13 s and 1.7 GiB."""
-TOO_MANY_VALUES: Final = f"holds more than {MAX_VALUES:,} values"
 MAX_NESTED_BYTES: Final = 16_777_216
 """The longest array or object inside of a result: 200,000 names of files."""
 
@@ -19,9 +18,10 @@ MAX_NESTED_BYTES: Final = 16_777_216
 _FEW_BYTES: Final = 2 * MAX_VALUES
 _OUTER_LEVELS: Final = 2  # a batch and its results, or a result and its members
 _BLANK: Final = re.compile(rb"[ \t\n\r]*+")
-# Up to the next mark outside of strings, or over the next string.
-_TOKEN: Final = re.compile(rb'[^"\[\]{},]*+(?:([\[{])|([\]}])|(,)|"[^"\\]*+(?:\\.[^"\\]*+)*+")', re.DOTALL)
-_SCALAR: Final = re.compile(rb'[^\s,"\[\]{}]{0,100000}+')
+# Up to the next mark outside of strings, and over it.
+_MARK: Final = re.compile(rb'(?:[^"\[\]{},]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+(?:([\[{])|([\]}])|(,))', re.DOTALL)
+_LONGEST_NUMBER: Final = 100_000
+_SCALAR: Final = re.compile(rb'[^\s,"\[\]{}]{0,%d}+' % _LONGEST_NUMBER)
 _SIMPLE_STRING: Final = re.compile(rb'"[^"\\\x00-\x1f]{0,1000}+"')
 _FIRST_PIECE_BYTES: Final = 1_024
 _PIECE_BYTES: Final = 1_048_576
@@ -41,7 +41,7 @@ def decode_json(document: bytes | str, *, max_items: int | None = None) -> objec
 
     Raises:
         InvalidTaskResult: It is not one JSON document, or holds more than ``MAX_VALUES`` values.
-        PayloadTooLarge: It has more than ``max_items`` items.
+        PayloadTooLarge: It has more than ``max_items`` items, or these hold more than ``MAX_VALUES`` values.
     """
     # In text that is given as such a lone surrogate is a character like any other.
     surrogates = "strict" if isinstance(document, bytes) else "surrogatepass"
@@ -99,9 +99,8 @@ class _Walk:
             return self._items(start, level)
         if mark == b'"':
             return self._string(start, is_log=is_log)
-        text = self._text(
-            start, self._end_of_nested(start) if mark in (b"[", b"{") else _end_of(_SCALAR, self._data, start)
-        )
+        end = self._end_of_nested(start) if mark in (b"[", b"{") else self._end_of_scalar(start)
+        text = self._text(start, end)
         try:
             value, size = _decoder.raw_decode(text)
         except json.JSONDecodeError as error:
@@ -160,7 +159,7 @@ class _Walk:
         while True:
             end = _border(data, begin, begin + size) if begin + size < len(data) else len(data)
             text = self._text(begin, end)
-            # An end of our own where the string goes on: where it does not, it is not reached.
+            # Where the string goes on, the piece gets an end of its own. A string that ends in it has its own before.
             closing = '"' if end < len(data) else ""
             try:
                 piece, length = _decoder.raw_decode(f'"{text}{closing}')
@@ -173,15 +172,22 @@ class _Walk:
                 whole.append(piece)
             if is_last:
                 return log.getvalue() if is_log else "".join(whole), begin + self._size(text[: length - 1])
-            begin, size = end, _PIECE_BYTES
+            begin, size = end, min(2 * size, _PIECE_BYTES)
 
     def _end_of_nested(self, start: int) -> int:
-        """Find the end of an array or object, which is the document's where it has none: decoding says why."""
-        values, end = count_values(self._data, start, self._left)
+        """Find the end of an array or object. Where it has none, decoding the rest of the document will say why."""
+        stop = min(len(self._data), start + MAX_NESTED_BYTES)
+        values, end = count_values(self._data, start, stop, self._left)
         self._spend(values)
-        if (end or len(self._data)) - start > MAX_NESTED_BYTES:
-            refuse(f"holds an array or object of more than {MAX_NESTED_BYTES:,} bytes in a result")
-        return end or len(self._data)
+        if end is None and stop < len(self._data):
+            refuse(f"holds an array or object that does not end within {MAX_NESTED_BYTES:,} bytes, at byte {start:,}")
+        return end or stop
+
+    def _end_of_scalar(self, start: int) -> int:
+        end = _end_of(_SCALAR, self._data, start)
+        if end - start == _LONGEST_NUMBER:
+            refuse("holds a number of too many digits")
+        return end
 
     def _text(self, start: int, stop: int) -> str:
         try:
@@ -195,24 +201,26 @@ class _Walk:
 
     def _spend(self, values: int) -> None:
         self._left -= values
+        if self._left < 0 and self._max_items is not None:
+            raise _too_many_values()
         if self._left < 0:
-            refuse(TOO_MANY_VALUES)
+            refuse(f"holds more than {MAX_VALUES:,} values")
 
     def _refuse(self, message: str, position: int) -> NoReturn:
         refuse(f"must be one JSON document: {message} at byte {position:,}")
 
 
-def count_values(data: bytes, start: int, most: int) -> tuple[int, int | None]:
-    """Count the values in an array or object, up to a few more than the most that it may have.
+def count_values(data: bytes, start: int, stop: int, most: int) -> tuple[int, int | None]:
+    """Count the values in an array or object, and stop soon after the most that it may have.
 
     Returns:
-        How many there are, and where it ends; None where that is not known or nowhere.
+        How many there are, and where it ends; None if it does not end before ``stop``, or if counting stopped before.
     """
     depth = values = 0
     end = start
-    while token := _TOKEN.match(data, end):
-        end = token.end()
-        opening, closing, comma = token.groups()
+    while mark := _MARK.match(data, end, stop):
+        end = mark.end()
+        opening, closing, comma = mark.groups()
         depth += bool(opening) - bool(closing)
         values += bool(opening or comma)
         if depth <= 0:
@@ -226,21 +234,26 @@ def require_few_values(lines: Sequence[bytes]) -> None:
     """Refuse documents that hold more than ``MAX_VALUES`` values together.
 
     Raises:
-        InvalidTaskResult: They do.
+        PayloadTooLarge: They do.
     """
     # Most marks are in logs, which takes longer to find out.
     if sum(line.count(mark) for line in lines for mark in (b",", b"[", b"{")) <= MAX_VALUES:
         return
     left = MAX_VALUES
     for line in lines:
-        left -= count_values(line, 0, left)[0]
+        left -= count_values(line, 0, len(line), left)[0]
         if left < 0:
-            refuse(TOO_MANY_VALUES)
+            raise _too_many_values()
+
+
+def _too_many_values() -> PayloadTooLarge:
+    return PayloadTooLarge(f"a batch holds at most {MAX_VALUES:,} values: send fewer results at a time")
 
 
 def _border(data: bytes, start: int, near: int) -> int:
     """Find where the inside of a string can be cut, near a position, and neither an escape nor a character is."""
-    while 0x80 <= data[near] < 0xC0 and near > start:  # noqa: PLR2004 - a byte that begins no character of UTF-8
+    first = near - 3  # Where more bytes continue a character, decoding says so.
+    while 0x80 <= data[near] < 0xC0 and near > first:  # noqa: PLR2004 - a byte that begins no character of UTF-8
         near -= 1
     escape = data.rfind(b"\\", max(start, near - _LONGEST_ESCAPE), near)
     if escape >= 0:

@@ -12,7 +12,7 @@ import attrs
 
 from .agent import ask_integrator
 from .chunk import MAX_LOG_BYTES
-from .convert import parse_task_result
+from .convert import take_task_result
 from .delivery import Submission, prepare_submission
 from .errors import (
     AgentNotFound,
@@ -108,7 +108,7 @@ def ingest_task_results(
         item = _Item(agent_id=sent[0])
         try:
             agent_id = argument("agent_id", as_uuid, sent[0], InvalidTaskResult)
-            result = parse_task_result(sent[1])
+            result = take_task_result(sent[1])
             if is_known(agent_id) is False:
                 item.answer = AgentNotFound()
             else:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import backuplog
 from backuplog import decode
-from backuplog.convert import parse_batch
+from backuplog.convert import parse_batch, take_task_result
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
@@ -101,7 +101,8 @@ def test_a_long_log_is_no_value_more(payload: Callable[..., dict[str, Any]]) -> 
     """What looks like values inside of a log counts for nothing, however long it is and whatever is escaped in it."""
     log = '[[],{"a":"b\\\\"}],\n' * 100_000
     sent = payload(log=log, stats={"failedItems": ["[,"] * 10}, metadata={"a": ["{", '"', "\\"]})
-    assert backuplog.parse_task_result(json.dumps(sent)).log == log.encode()
+    assert backuplog.parse_task_result(json.dumps(sent)).log == log
+    assert take_task_result(json.dumps(sent)).log == log.encode()
 
 
 @pytest.mark.parametrize("letter", ["x", "\U0001f600", "\\n", r"\ud83d\ude00"])
@@ -122,7 +123,10 @@ def test_a_long_log_is_held_once(letter: str) -> None:
         ('{"errorMessage":"%s"}' % ("😀" * MIB), r"errorMessage: must be at most 65,536 characters"),
         ('{"other":"%s","taskType":1}' % ("😀" * MIB), r"taskType: must be a string"),
         ('{"%s":1}' % ("😀" * MIB), r"taskId: is required"),
-        ('{"other":["%s"]}' % ("x" * 17 * MIB), r"holds an array or object of more than 16,777,216 bytes"),
+        (
+            '{"other":["%s"]}' % ("x" * 17 * MIB),
+            r"array or object that does not end within 16,777,216 bytes, at byte 9",
+        ),
         ('{"other":["' + '\\"' * 5 * MIB, r"must be one JSON document: Unterminated string"),
     ],
     ids=["field", "unknown", "name", "nested", "unterminated"],
@@ -136,6 +140,40 @@ def test_other_text_is_not_held(text: str, message: str) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40 * MIB
+
+
+@pytest.mark.parametrize("size", [1_500, 3_000_000])
+def test_what_is_no_utf8_ends(size: int) -> None:
+    """A string of bytes that only continue a character is refused, however long it is."""
+    padding = b'"other":"' + b"x" * 400_000 + b'",'
+    with pytest.raises(backuplog.InvalidTaskResult, match=r"JSON in UTF-8: the byte at [\d,]+ is not"):
+        backuplog.parse_task_result(b"{" + padding + b'"log":"' + b"\x80" * size + b'"}')
+
+
+@pytest.mark.parametrize("letter", ["x", "語", "\\n"])
+def test_no_byte_is_decoded_many_times(letter: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of strings a little longer than the first piece of one cost no more than their length."""
+    name = letter * (1_100 // len(letter.encode()))
+    body = ("{" + ",".join(f'"{name}{number}":"{name}"' for number in range(400)) + "}").encode()
+    decoded = 0
+    text = decode._Walk._text
+
+    def count(walk: Any, start: int, stop: int) -> str:
+        nonlocal decoded
+        decoded += stop - start
+        return text(walk, start, stop)
+
+    monkeypatch.setattr(decode._Walk, "_text", count)
+    with pytest.raises(backuplog.InvalidTaskResult, match="taskId: is required"):
+        backuplog.parse_task_result(body)
+    assert decoded < 4 * len(body)
+
+
+def test_a_number_of_any_length_is_told_apart() -> None:
+    """A fraction of more digits than anybody can mean is refused for that."""
+    body = b'{"other":"' + b"x" * 400_000 + b'","x":1.' + b"1" * 150_000 + b"}"
+    with pytest.raises(backuplog.InvalidTaskResult, match="number of too many digits"):
+        backuplog.parse_task_result(body)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "\U0001f600", "\n", '"'])
@@ -160,5 +198,5 @@ def test_lines_hold_no_more_values_than_an_array(payload: Callable[..., dict[str
         assert len(parse_batch(body, is_lines=is_lines, max_items=1_000)) == 190
     lines, array = lines + b"\n" + lines[: len(lines) // 10], json.dumps(sent + sent[:20]).encode()
     for is_lines, body in ((True, lines), (False, array)):
-        with pytest.raises(backuplog.InvalidTaskResult, match="holds more than 200,000 values"):
+        with pytest.raises(backuplog.PayloadTooLarge, match="at most 200,000 values: send fewer results at a time"):
             parse_batch(body, is_lines=is_lines, max_items=1_000)

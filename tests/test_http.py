@@ -241,6 +241,19 @@ def test_a_store_that_fails_says_nothing_of_itself(
     assert "disk of db-7" in caplog.text
 
 
+def test_a_store_that_cannot_be_opened_is_a_problem(caplog: pytest.LogCaptureFixture, agent_id: UUID) -> None:
+    """An endpoint that is given a function answers what it raises, and says why in the log, once."""
+
+    def opening() -> backuplog.Store:
+        raise backuplog.StoreUnavailable("db-7 does not answer")
+
+    for endpoint in (http.post_task_result, http.get_backup_runs):
+        caplog.clear()
+        answer = endpoint(opening, str(agent_id), http.Request(), guard=OPEN)
+        assert (answer.status, "db-7" in str(answer.body), "Retry-After" in answer.headers) == (503, False, True)
+        assert caplog.text.count("db-7 does not answer") == 1
+
+
 # --- lists and runs ---------------------------------------------------------------------------------------------
 
 

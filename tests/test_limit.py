@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 
 import backuplog
@@ -104,5 +105,28 @@ def test_the_results_of_a_batch_are_counted(
     assert http.post_task_results(store, str(agent_id), batch, guard=guard).status == 200
     assert http.post_task_result(store, str(agent_id), one, guard=guard).status == 200
     assert http.post_task_result(store, str(agent_id), one, guard=guard).status == 429
+    assert http.post_task_results(store, str(agent_id), batch, guard=guard).status == 429
+    assert clock
+
+
+def test_what_the_store_did_not_take_may_come_again(
+    store: Any,
+    agent_id: UUID,
+    payload: Callable[..., dict[str, Any]],
+    clock: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch that is answered 503 counts as a request: the same batch gets in when the store is back."""
+    guard = http.Guard(tokens=False, limiter=RateLimiter("10/hour"))
+    batch = http.Request(body=json.dumps([payload() for _ in range(20)]).encode())
+
+    def fail(*_: object, **__: object) -> None:
+        raise backuplog.StoreUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store.backend), "submit", fail)
+        once = attrs.evolve(store, retry_timeout=0)
+        assert http.post_task_results(once, str(agent_id), batch, guard=guard).status == 503
+    assert http.post_task_results(store, str(agent_id), batch, guard=guard).status == 200
     assert http.post_task_results(store, str(agent_id), batch, guard=guard).status == 429
     assert clock

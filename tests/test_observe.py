@@ -194,21 +194,26 @@ def test_a_failure_without_a_logging_observer_is_logged_all_the_same(
     notes: Notes, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever has only observers of their own, or only reads, finds the failure in the log, once for each request."""
-
-    def fail(*_: object, **__: object) -> NoReturn:
-        raise backuplog.StoreError("the disk is full: make room")
-
     guard = http.Guard(tokens=False)
     batch = http.Request(body=json.dumps([payload(), payload()]).encode())
-    for observers, post_count in (([notes], 1), ([backuplog.LoggingObserver()], 2)):
-        with backuplog.open_store("sqlite://", observers=observers) as store:
+    heard: list[tuple[list[Any], type[backuplog.StoreError], int]] = [
+        ([notes], backuplog.StoreError, 1),
+        ([backuplog.LoggingObserver()], backuplog.StoreError, 2),  # once for each result
+        ([backuplog.LoggingObserver()], backuplog.TransactionRolledBack, 1),
+    ]
+    for observers, kind, post_count in heard:
+
+        def fail(*_: object, kind: type[backuplog.StoreError] = kind, **__: object) -> NoReturn:
+            raise kind("the disk is full: make room")
+
+        with backuplog.open_store("sqlite://", observers=observers, retry_timeout=0) as store:
             for method in ("submit", "list_runs"):
                 monkeypatch.setattr(type(store.backend), method, fail)
             caplog.clear()
-            assert http.post_task_results(store, str(agent_id), batch, guard=guard).status == 500
-            assert caplog.text.count("make room") == post_count  # one for each result, or for the request
+            assert http.post_task_results(store, str(agent_id), batch, guard=guard).status == kind.http_status
+            assert caplog.text.count("make room") == post_count
             caplog.clear()
-            assert http.get_backup_runs(store, None, http.Request(), guard=guard).status == 500
+            assert http.get_backup_runs(store, None, http.Request(), guard=guard).status == kind.http_status
             assert caplog.text.count("make room") == 1
 
 

@@ -51,6 +51,7 @@ class Counter:
 def respond(store: backuplog.Store, endpoint: http.Endpoint, *place: Any, upload: Upload, **parts: Any) -> Any:
     """Call an endpoint as an async server does."""
     guard = http.Guard(limiter=parts.pop("limiter", None))
+    parts.setdefault("method", "GET" if endpoint is http.get_backup_runs else "POST")
     threads: list[int] = []
 
     async def in_thread(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
@@ -114,9 +115,12 @@ def test_a_strangers_body_is_not_read_on(agent_id: UUID, token: str, status: int
             assert (answer.status, json.loads(answer.body)["error_type"]) == (status, error_type)
             assert upload.read <= 65_536 + PIECE
         assert told == [error_type] * 2
-        upload = Upload(bytes(50_000_000))
-        answer = respond(store, http.get_backup_runs, None, upload=upload, headers={"Authorization": f"Bearer {token}"})
-        assert (answer.status, upload.read <= 65_536 + PIECE) == (status, True)
+        for method in ("GET", "HEAD"):
+            parts = {"headers": {"Authorization": f"Bearer {token}"}, "method": method}
+            upload = Upload(bytes(50_000_000))
+            answer = respond(store, http.get_backup_runs, str(agent_id), upload=upload, **parts)
+            assert (answer.status, upload.read, answer.body == b"") == (status, 0, method == "HEAD")
+        assert len(told) == 2
 
 
 def test_what_says_it_is_too_long_is_not_read(store: backuplog.Store, agent_id: UUID) -> None:

@@ -72,7 +72,8 @@ _LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "applic
 _GUARD: Final = Guard()
 
 Endpoint = Callable[..., Response]
-"""The type of an endpoint, which takes the store, the parameters of its path, the request and ``guard=``."""
+"""The type of an endpoint. It takes the store, or a function that returns it, then the parameters of its path, the
+request, and ``guard=``. A function is called by each request, and what it raises is answered."""
 
 
 @answering(is_observed=True)
@@ -118,10 +119,12 @@ def post_task_results(store: Store, agent_id: str, request: Request, *, guard: G
         is_lines = media_type(request, _JSON | _LINES) in _LINES
         body = read_body(request, max_bytes=guard.max_body_bytes)
         payloads = parse_batch(body, is_lines=is_lines, max_items=MAX_BATCH_RESULTS)
-    if guard.limiter is not None and len(payloads) > 1:
-        guard.limiter.count(store.tenant_id, agent, len(payloads) - 1)
     pairs = [(agent, payload) for payload in payloads]
     answers = ingest_task_results(store, pairs, max_log_bytes=guard.max_log_bytes)
+    # The request was counted as one. What the store did not take comes again, and must get in then.
+    others = sum(not isinstance(answer, StoreError) for answer in answers) - 1
+    if guard.limiter is not None and others > 0:
+        guard.limiter.count(store.tenant_id, agent, others)
     if answers and all(isinstance(answer, AgentNotFound) for answer in answers):
         raise AgentNotFound
     results = [batch_item(answer) for answer in answers]

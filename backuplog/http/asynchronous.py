@@ -9,7 +9,7 @@ from backuplog.errors import BackuplogError
 from backuplog.store import Store
 
 from .answering import failure
-from .guard import Guard, admit_to_all, authenticate, report_refusal
+from .guard import Guard, authenticate, report_refusal
 from .request import Request, collect_body
 from .response import Response
 
@@ -35,7 +35,7 @@ async def respond(
         endpoint: The endpoint, such as ``post_task_result``.
         store: The store to use.
         place: The parameters of the endpoint's path: the agent (None for all agents), and the run where there is one.
-        request: The request, without its body.
+        request: The request, with its method and without its body.
         body: The pieces of the body, such as Starlette's ``request.stream()``.
         in_thread: Calls a function in a thread, as ``asyncio.to_thread`` and Starlette's ``run_in_threadpool`` do.
         guard: Whom to let in, and how much they may send.
@@ -48,21 +48,20 @@ async def respond(
         size = 0
         async for piece in body:
             if size <= _UNCHECKED_BYTES < size + len(piece):
-                await in_thread(_let_in, store, place[0], request, guard)
+                await in_thread(_let_in, store, place[0] or "", request, guard)
             size += len(piece)
             yield piece
 
-    try:
-        whole = await collect_body(request.headers, admitted(), max_bytes=guard.max_body_bytes)
-    except BackuplogError as error:
-        return failure(store, error, is_observed=True)
+    whole = b""
+    if request.method not in ("GET", "HEAD"):  # which have none
+        try:
+            whole = await collect_body(request.headers, admitted(), max_bytes=guard.max_body_bytes)
+        except BackuplogError as error:
+            return failure(store, error, is_observed=True)
     response: Response = await in_thread(endpoint, store, *place, attrs.evolve(request, body=whole), guard=guard)
     return response
 
 
-def _let_in(store: Store, agent_id: str | None, request: Request, guard: Guard) -> None:
-    if agent_id is None:
-        admit_to_all(store, request, guard)
-        return
+def _let_in(store: Store, agent_id: str, request: Request, guard: Guard) -> None:
     with report_refusal(store, agent_id):
         authenticate(store, agent_id, request, guard)

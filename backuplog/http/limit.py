@@ -18,10 +18,10 @@ except ModuleNotFoundError as missing:
 
 
 class RateLimiter:
-    """Limits how many requests each agent may send in a window of time. Each agent is counted separately.
+    """Limits about how many requests each agent may send in a window of time. Each agent is counted separately.
 
-    The window slides, and what was sent in the one before counts by the part of it that is still in sight. An agent
-    that sends nothing for two windows is forgotten.
+    The window slides. What was sent in the window before counts by the part of it that is still in sight, rounded down.
+    An agent that sends nothing for two windows is forgotten.
     """
 
     def __init__(self, rate: str = "120/minute", *, storage: str = "memory://") -> None:
@@ -52,7 +52,7 @@ class RateLimiter:
         key = str(tenant_id), str(agent_id)
         if not self._strategy.hit(self._rate, *key):
             reset = self._strategy.get_window_stats(self._rate, *key).reset_time
-            raise RateLimited(max(0.0, reset - time.time()))
+            raise RateLimited(max(1.0, reset - time.time()))
 
     def count(self, tenant_id: UUID, agent_id: UUID, results: int) -> None:
         """Count the other results of a batch, as far as the window has room for them.

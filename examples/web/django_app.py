@@ -25,8 +25,12 @@ guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
 
 def store() -> backuplog.Store:
     """Give the store, which the first request opens: a server may fork after it has imported this file."""
-    with opening:
+    if not opening.acquire(timeout=1):  # The database does not answer: a thread that waits for it is enough.
+        raise backuplog.StoreUnavailable("the store is being opened: try again later")
+    try:
         return open_once(URL)
+    finally:
+        opening.release()
 
 
 def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
@@ -38,7 +42,7 @@ def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
         parts = http.Request(
             method=request.method or "", headers=request.headers, query=request.META["QUERY_STRING"], body=request
         )
-        given = endpoint(store(), *(place.values() or [None]), parts, guard=guard)
+        given = endpoint(store, *(place.values() or [None]), parts, guard=guard)
         kind = HttpResponse if isinstance(given.body, bytes) else StreamingHttpResponse
         return kind(given.body, status=given.status, headers=given.headers)
 

@@ -18,15 +18,19 @@ app = Flask(__name__)
 
 def store() -> backuplog.Store:
     """Give the store, which the first request opens: a server may fork after it has imported this file."""
-    with opening:
+    if not opening.acquire(timeout=1):  # The database does not answer: a thread that waits for it is enough.
+        raise backuplog.StoreUnavailable("the store is being opened: try again later")
+    try:
         return open_once(URL)
+    finally:
+        opening.release()
 
 
 def answer(endpoint: http.Endpoint, *place: str | None) -> Response:
     """Hand the parts of the request over; the body is read no further than the guard allows."""
     query = request.query_string.decode("latin-1")
     parts = http.Request(method=request.method, headers=request.headers, query=query, body=request.stream)
-    given = endpoint(store(), *place, parts, guard=guard)
+    given = endpoint(store, *place, parts, guard=guard)
     return Response(given.pieces(), given.status, given.headers)
 
 

@@ -28,8 +28,12 @@ ENDPOINTS = [
 
 def store() -> backuplog.Store:
     """Give the store, which the first request opens: a server may fork after it has imported this file."""
-    with opening:
+    if not opening.acquire(timeout=1):  # The database does not answer: a thread that waits for it is enough.
+        raise backuplog.StoreUnavailable("the store is being opened: try again later")
+    try:
         return open_once(URL)
+    finally:
+        opening.release()
 
 
 def headers_of(environ: dict[str, Any]) -> dict[str, str]:
@@ -53,7 +57,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Itera
         return []
     query, body = environ.get("QUERY_STRING", ""), environ["wsgi.input"]
     parts = http.Request(method=method, headers=headers_of(environ), query=query, body=body)
-    given = endpoint(store(), *(match.groups() or [None]), parts, guard=guard)
+    given = endpoint(store, *(match.groups() or [None]), parts, guard=guard)
     start_response(f"{given.status} ", [*given.headers.items()])
     return given.pieces()
 
