@@ -23,8 +23,12 @@ class _Unheard(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        above = logging.getLogger().handlers if _logger.propagate else []
-        if logging.lastResort and all(handler is self for handler in (*_logger.handlers, *above)):
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger:
+            if any(handler is not self for handler in logger.handlers):
+                return
+            logger = logger.parent if logger.propagate else None
+        if logging.lastResort:
             logging.lastResort.handle(record)
 
 

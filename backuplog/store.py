@@ -20,6 +20,7 @@ from .observe import IngestEvent, LoggingObserver, Observer, notify
 
 ENTRY_POINT_GROUP: Final = "backuplog.backends"
 
+_MOST_WARNINGS: Final = 1_000
 _LONGEST_PAUSE: Final = 1.0
 _PAUSES: Final = tenacity.wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE)
 
@@ -53,6 +54,7 @@ class Store:
     observers: tuple[Observer, ...] = attrs.field(default=(), kw_only=True, repr=False)
     retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False, converter=_as_budget)
     after_commit: Callable[[Callable[[], None]], object] | None = attrs.field(default=None, kw_only=True, repr=False)
+    _warned: set[tuple[UUID, str]] = attrs.field(factory=set[tuple[UUID, str]], kw_only=True, repr=False)
 
     @property
     def tenant_id(self) -> UUID:
@@ -77,13 +79,16 @@ class Store:
             connection: A connection of the backend's driver, such as a ``sqlite3.Connection`` or
                 ``psycopg.Connection``, or what holds one: a ``Session``, ``Connection`` or ``raw_connection()`` of
                 SQLAlchemy, or a database connection of Django.
-            after_commit: Is handed a function for each result that was stored, to be called once you have committed,
-                which tells the observers; Django's ``transaction.on_commit`` or the ``append`` of a list will do. By
-                default the observers are told at once, although you may still roll back.
+            after_commit: Called with a function for each result that was taken in. Call that function after you
+                commit; it tells the observers. Django's ``transaction.on_commit`` works, and so does the ``append`` of
+                a list. By default the observers are told at once, although you may still roll back.
 
         Raises:
             StoreError: The store cannot take part in that connection's transactions.
+            TypeError: ``after_commit`` cannot be called.
         """
+        if after_commit is not None and not callable(after_commit):
+            raise TypeError("after_commit must be a function, such as the append of a list")
         backend = self.backend.bound_to(_driver_connection(connection))
         return attrs.evolve(self, backend=backend, retry_timeout=0.0, after_commit=after_commit)
 
@@ -95,8 +100,11 @@ class Store:
         """
         if self.after_commit is None or event.outcome is None:
             notify(self.observers, event)
-        else:
+            return
+        try:
             self.after_commit(partial(notify, self.observers, event))
+        except Exception:
+            _logger.exception("after_commit failed; the result is as it would have been without it")
 
     def call(
         self, method: Callable[_Given, _Returned], *arguments: _Given.args, **keywords: _Given.kwargs
@@ -136,6 +144,17 @@ class Store:
             reraise=True,
         )
         return again(method, *arguments, **keywords)
+
+    def is_first(self, word: str) -> bool:
+        """Return whether this tenant is to be warned of a word: once, and of a thousand words at most.
+
+        Args:
+            word: What the warning is about.
+        """
+        if (self.tenant_id, word) in self._warned or len(self._warned) >= _MOST_WARNINGS:
+            return False
+        self._warned.add((self.tenant_id, word))
+        return True
 
     def close(self) -> None:
         """Close the store. Closing it again, or closing a view, does nothing."""
@@ -204,7 +223,7 @@ def open_store(
         migrate: Whether to bring the database's schema up to date first. Any number of processes may do so at once.
         retry_timeout: Seconds to keep retrying a call that raised ``StoreUnavailable``, counted from its first attempt,
             with growing, random pauses; 0 disables retries. A view that ``Store.bound_to`` returned never retries.
-        observers: The observers to tell what became of each result; by default a logger, of which only errors are seen
+        observers: The observers to tell what became of each result; by default a logger, of which only errors appear
             until you configure logging.
         options: Further options, which the backend's ``open_backend`` takes.
 

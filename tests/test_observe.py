@@ -154,6 +154,27 @@ def test_observers_hear_of_what_is_committed_when_the_caller_says_so(
         assert len(notes.deliveries) == 3
 
 
+def test_a_broken_after_commit_costs_nothing(
+    tmp_path: Path, notes: Notes, agent_id: UUID, payload: Payload, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What raises is logged, and the batch goes on; what cannot be called is refused before anything is written."""
+    url = f"sqlite:///{tmp_path / 'backups.db'}"
+
+    def fail(_: Callable[[], None]) -> NoReturn:
+        raise RuntimeError("no transaction hook")
+
+    broken: Any = []
+    with backuplog.open_store(url, observers=[notes]) as store, closing(sqlite3.connect(store_path(url))) as connection:
+        backuplog.register_agent(store, agent_id)
+        with pytest.raises(TypeError, match="after_commit must be a function"):
+            store.bound_to(connection, after_commit=broken)
+        view = store.bound_to(connection, after_commit=fail)
+        backuplog.ingest_task_results(view, [(agent_id, payload()) for _ in range(3)])
+        connection.commit()
+        assert backuplog.query_runs(store).total == 3
+        assert (len(notes.deliveries), caplog.text.count("after_commit failed")) == (0, 3)
+
+
 def store_path(url: str) -> str:
     """Give the path in a URL."""
     return url.removeprefix("sqlite:///")
@@ -164,11 +185,17 @@ import logging, sqlite3, sys, uuid
 import backuplog
 from backuplog import http
 
+observers = [backuplog.LoggingObserver()]
 if sys.argv[1] == "configured":
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.ERROR)
+if sys.argv[1] == "child":
+    child = logging.getLogger("backuplog.results")
+    child.addHandler(logging.StreamHandler())
+    child.setLevel(logging.ERROR)
+    observers = [backuplog.LoggingObserver(child)]
 payload = {"taskId": str(uuid.uuid4()), "policyId": str(uuid.uuid4()), "taskType": "backup", "status": "ok",
            "durationSeconds": 1}
-with backuplog.open_store("sqlite:///backups.db", busy_timeout=0.01, retry_timeout=0) as store:
+with backuplog.open_store("sqlite:///backups.db", busy_timeout=0.01, retry_timeout=0, observers=observers) as store:
     agent_id = backuplog.register_agent(store, uuid.uuid4()).id
     http.post_task_result(store, str(agent_id), http.Request(body=b"{}"), guard=http.Guard(tokens=False))
     other = sqlite3.connect("backups.db", isolation_level=None)
@@ -180,7 +207,7 @@ with backuplog.open_store("sqlite:///backups.db", busy_timeout=0.01, retry_timeo
 """
 
 
-@pytest.mark.parametrize("how", ["unconfigured", "configured"])
+@pytest.mark.parametrize("how", ["unconfigured", "configured", "child"])
 def test_a_failure_of_the_store_is_seen_once(tmp_path: Path, how: str) -> None:
     """Where nobody has configured logging, standard error has the store's failures, and not what agents can cause."""
     command = [sys.executable, "-c", UNCONFIGURED, how]

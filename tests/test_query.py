@@ -133,7 +133,8 @@ def test_a_status_that_nobody_has_is_warned_of(
     for status in ("failed", "OK", "skipped", ["skipped", "running"]):
         backuplog.query_runs(store, backuplog.RunQuery(status=status, task_type="check"))
     assert [record.message for record in caplog.records] == []
-    backuplog.query_runs(store, backuplog.RunQuery(status=["failed", "suc\ncess"]))
+    for _ in range(3):  # It is said once.
+        backuplog.query_runs(store, backuplog.RunQuery(status=["failed", "suc\ncess"]))
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().startswith(

@@ -149,6 +149,8 @@ def proposals(engine: sqlalchemy.Engine, **options: Any) -> str:
 def leave_ours_out(name: str | None, type_: str, parent_names: object) -> bool:
     """Do what the page says."""
     del parent_names
+    if type_ == "schema":
+        return name != "backuplog"
     return type_ != "table" or name not in backuplog.TABLES
 
 

@@ -87,8 +87,8 @@ def open_backend(
             of the process, and small results are stored three times as fast.
         busy_timeout: Seconds to wait for other writers.
         connection: A connection of yours to a database in memory, for ``sqlite://`` only: the store then lives in that
-            database, so that a test can bind it to its own transactions. It is used only while it is in none, with your
-            settings, and stays open when the store is closed.
+            database, so that a test can bind it to its own transactions. The store uses it only while no transaction is
+            open, leaves its settings as they are, and does not close it. Open one store on a connection.
 
     Returns:
         The backend.

@@ -20,7 +20,8 @@ class CallersConnection:
         """Take the connection; nothing is done with it yet."""
         if not isinstance(connection, sqlite3.Connection):
             raise StoreError(
-                f"an SQLite store can be bound to a sqlite3.Connection, not to a {type(connection).__name__}"
+                "an SQLite store can be bound to a sqlite3.Connection, not to a value of type "
+                f"{type(connection).__name__}"
             )
         require_no_adapters()
         self._connection = connection

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlite_utils import Database
 
-from backuplog.backend import SchemaOutdated, StoreError
+from backuplog.backend import SchemaOutdated, StoreError, TransactionRolledBack
 
 from .bound import CallersConnection
 from .errors import translated
@@ -24,17 +24,27 @@ class GivenConnection:
     def __init__(self, connection: sqlite3.Connection, *, migrate: bool) -> None:
         """Take the connection, and bring the schema of its database up to date where ``migrate`` says so."""
         CallersConnection(connection)
+        if isinstance(getattr(connection, "autocommit", None), bool):
+            raise StoreError("the connection must not set autocommit: leave transactions as sqlite3 does by default")
         self._connection = connection
         self._lock = threading.RLock()
         self._closed = False
+        factories = connection.row_factory, connection.text_factory
+        connection.row_factory, connection.text_factory = None, str
+        try:
+            self._settle_schema(migrate=migrate)
+        finally:
+            connection.row_factory, connection.text_factory = factories
+
+    def _settle_schema(self, *, migrate: bool) -> None:
         with translated(_NAME):
-            path = connection.execute("PRAGMA database_list").fetchone()[2]
+            path = self._connection.execute("PRAGMA database_list").fetchone()[2]
         if path:
             raise StoreError(
                 f"the connection has the file {path} open: open the store by a URL of that file, and bind it to the "
                 "connection with bound_to()"
             )
-        database = Database(connection, execute_plugins=False)
+        database = Database(self._connection, execute_plugins=False, recursive_triggers=False)
         if migrate and is_behind(database, _NAME):
             self.write(lambda _: migrations.apply(database))
         elif is_behind(database, _NAME):
@@ -54,10 +64,12 @@ class GivenConnection:
         del waits
         with self._lock, translated(_NAME):
             self._require_idle()
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 returned = CallersConnection(self._connection).write(work)
                 self._connection.execute("COMMIT")
+            except TransactionRolledBack as error:  # It was no transaction of the caller's.
+                raise StoreError(f"SQLite rolled back what was written to {_NAME}: {error.__cause__}") from error
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
@@ -78,10 +90,7 @@ class GivenConnection:
         """Refuse to see, or to commit, what the caller has not committed; another connection could not either."""
         self.require_open()
         if self._connection.in_transaction:
-            raise StoreError(
-                "the connection has an open transaction (with autocommit=False it always has one): use "
-                "store.bound_to(connection) inside of it"
-            )
+            raise StoreError("the connection has an open transaction: use store.bound_to(connection) inside of it")
 
     def require_open(self) -> None:
         """Make sure that the store is open."""

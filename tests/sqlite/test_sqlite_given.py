@@ -1,5 +1,6 @@
 """A store in the caller's own database in memory, in which a test can share a transaction with it."""
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -27,15 +28,33 @@ class TestGivenConnection(StoreContract):
         return backuplog.open_store("sqlite://", connection=connection)
 
 
-@pytest.fixture(params=[{}, {"isolation_level": None}, {"row_factory": sqlite3.Row}], ids=str)
+def by_name(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[Any, Any]:
+    """Make a row that is read by the names of its columns, and by 0."""
+    return {0: row[0], **{name: value for (name, *_), value in zip(cursor.description, row, strict=True)}}
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no transactions of sqlite3's": {"isolation_level": None},
+    "Row": {"row_factory": sqlite3.Row},
+    "dict": {"row_factory": by_name},
+    "upper": {"text_factory": lambda text: text.decode().upper()},
+}
+
+
+@pytest.fixture(params=SETTINGS)
 def connection(request: pytest.FixtureRequest) -> Iterator[sqlite3.Connection]:
-    """Give a connection to a database in memory, with the settings of several callers."""
-    settings = dict(request.param)
-    row_factory = settings.pop("row_factory", None)
-    with closing(sqlite3.connect(":memory:", **settings)) as opened:
-        opened.row_factory = row_factory
+    """Give a connection to a database in memory, with the settings of several callers, which stay as they are."""
+    settings = SETTINGS[request.param]
+    level = {name: value for name, value in settings.items() if name == "isolation_level"}
+    with closing(sqlite3.connect(":memory:", **level)) as opened:
         opened.execute("CREATE TABLE orders (id INTEGER)")
+        for name, value in settings.items():
+            setattr(opened, name, value)
+        before = opened.row_factory, opened.text_factory, opened.execute("PRAGMA recursive_triggers").fetchone()[0]
         yield opened
+        triggers = opened.execute("PRAGMA recursive_triggers").fetchone()[0]
+        assert (opened.row_factory, opened.text_factory, triggers) == before
 
 
 @pytest.fixture
@@ -68,7 +87,7 @@ def test_it_does_not_reach_into_an_open_transaction(
     connection.execute("BEGIN")
     connection.execute("INSERT INTO orders VALUES (1)")
     for verb in (lambda: backuplog.query_runs(given), lambda: backuplog.ingest_task_result(given, agent_id, payload())):
-        with pytest.raises(backuplog.StoreError, match=r"open transaction .* use store\.bound_to\(connection\) inside"):
+        with pytest.raises(backuplog.StoreError, match=r"open transaction: use store\.bound_to\(connection\) inside"):
             verb()
     connection.rollback()
     assert connection.execute("SELECT count(*) FROM orders").fetchone()[0] == 0
@@ -95,7 +114,7 @@ def test_what_cannot_be_given_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as to_file, closing(sqlite3.connect(":memory:")) as in_memory:
         refusals: list[tuple[str, Any, str]] = [
             ("sqlite://", to_file, r"open the store by a URL of that file, and bind it"),
-            ("sqlite://", engine, "not to a Engine"),
+            ("sqlite://", engine, "not to a value of type Engine"),
             (f"sqlite:///{path}", in_memory, "with sqlite:// only"),
         ]
         for url, connection, message in refusals:
@@ -106,15 +125,54 @@ def test_what_cannot_be_given_is_refused(tmp_path: Path) -> None:
     engine.dispose()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit before 3.12")
-def test_a_connection_that_is_always_in_a_transaction_is_refused() -> None:
-    """With ``autocommit=False`` there is no moment between two transactions."""
-    settings: dict[str, Any] = {"autocommit": False}
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_autocommit_is_refused(autocommit: bool) -> None:  # noqa: FBT001
+    """A connection of Python 3.12 or later that sets ``autocommit`` begins and ends transactions in another way."""
+    kind = type("Connection", (sqlite3.Connection,), {"autocommit": autocommit})
     with (
-        closing(sqlite3.connect(":memory:", **settings)) as connection,
-        pytest.raises(backuplog.StoreError, match="autocommit=False"),
+        closing(sqlite3.connect(":memory:", factory=kind)) as connection,
+        pytest.raises(backuplog.StoreError, match="must not set autocommit"),
     ):
         backuplog.open_store("sqlite://", connection=connection)
+
+
+def test_a_full_database_loses_a_log_and_no_result(payload: Payload) -> None:
+    """If there is no room for a log, its run is stored without it, as in any other store."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        with backuplog.open_store("sqlite://", connection=connection) as store:
+            agent_id = backuplog.register_agent(store, uuid4()).id
+            connection.execute("PRAGMA max_page_count = 60")
+            noise = os.urandom(500_000)
+            sent = [payload(), payload(log=noise), payload(log="short")]
+            answers = backuplog.ingest_task_results(store, [(agent_id, one) for one in sent])
+            states = [answer.log_state if isinstance(answer, backuplog.Receipt) else answer for answer in answers]
+            assert states == ["none", "lost", "complete"]
+        assert not connection.in_transaction
+
+
+def test_a_signal_leaves_no_transaction_open() -> None:
+    """Wherever an exception comes from, the connection is in no transaction of the store's afterwards."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        store = backuplog.open_store("sqlite://", connection=connection)
+        for lines in range(1, 60):
+            left = lines
+
+            def interrupt(_frame: object, event: str, _argument: object) -> Any:
+                nonlocal left
+                left -= event == "line"
+                if left == 0:
+                    raise KeyboardInterrupt
+                return interrupt
+
+            sys.settrace(interrupt)
+            try:
+                backuplog.register_agent(store, UUID(int=lines))
+            except KeyboardInterrupt:
+                pass
+            finally:
+                sys.settrace(None)
+            assert not connection.in_transaction
+        assert backuplog.list_agents(store) is not None
 
 
 def test_sqlalchemys_database_in_memory_can_be_shared(payload: Payload) -> None:
