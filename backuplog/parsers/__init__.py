@@ -1,0 +1,204 @@
+"""Figures read from the logs of backup tools. Each tool has a file of its own."""
+
+import logging
+import re
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from backuplog.model import RunStats
+
+from .borg import BORG
+from .dar import DAR
+from .duplicity import DUPLICITY
+from .kopia import KOPIA
+from .pgbackrest import PGBACKREST
+from .rclone import RCLONE
+from .rdiff_backup import RDIFF_BACKUP
+from .restic import RESTIC
+from .rsync import RSYNC
+from .tar import TAR
+from .tool import Parser, Tool, TooMuchWork, Work
+
+__all__ = ["TOOLS", "Parser", "Tool", "Work", "parse_log"]
+
+TOOLS: Final[tuple[Tool, ...]] = (
+    RESTIC,
+    BORG,
+    DAR,
+    DUPLICITY,
+    KOPIA,
+    PGBACKREST,
+    RCLONE,
+    RDIFF_BACKUP,
+    RSYNC,
+    TAR,
+)
+"""The tools whose logs are understood."""
+
+ENTRY_POINT_GROUP: Final = "backuplog.parsers"
+
+_logger: Final = logging.getLogger("backuplog")
+
+_NO_BACKUPS: Final = frozenset({"check", "forget", "prune", "restore"})
+_BLOCK_BYTES: Final = 1_048_576
+# A tool shows itself at the beginning of its log or at the end. Looking for all of them takes 15 ns a byte or more, and
+# storing a byte takes 6.
+_WINDOW_BYTES: Final = 16_384
+# A log of a terminal has some on each line. Taking out each of those that 64 MiB can hold would take 5 s.
+_MOST_ESCAPES: Final = 100_000
+_LONGEST_MARK: Final = 1_024
+_NEWLINE: Final = 0x0A
+# https://ecma-international.org/publications-and-standards/standards/ecma-48/: CSI and OSC sequences, and two bytes.
+_ESCAPE: Final = re.compile(rb"(?:\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_]))+")
+# What stands between 100,000 escape sequences takes 10 MiB before it is joined.
+_PART: Final = re.compile(rb".{0,65536}(?:\n|\Z)|.{1,65536}", re.DOTALL)
+# The cursor goes to column 1, as it does for a carriage return: rclone draws its progress so.
+_COLUMN_1: Final = b"\x1b[1G"
+
+
+def find_tools() -> tuple[Tool, ...]:
+    """Return the tools whose logs are understood, and those that installed packages add.
+
+    A package adds one by an entry point of the group ``backuplog.parsers`` that names a ``Tool``.
+    """
+    return TOOLS + tuple(point.load() for point in entry_points(group=ENTRY_POINT_GROUP))
+
+
+def parse_log(
+    log: bytes | str | Iterable[bytes | str], *, task_type: str | None = None, tools: Sequence[Tool] = TOOLS
+) -> RunStats | None:
+    """Read the figures of a run from its log.
+
+    The log is read once, in time linear in its length and with less than 8 MiB of memory. Nothing that it holds raises.
+
+    Args:
+        log: What the tool printed, whole or in pieces, such as ``iter_log`` returns.
+        task_type: The type of the task, if it is known. What a ``check``, ``forget``, ``prune`` or ``restore`` says of
+            snapshots is not taken for a snapshot of its own.
+        tools: The tools to look for.
+
+    Returns:
+        The figures; None if the log tells none, or its tool is not known.
+    """
+    if not tools:
+        return None
+    reader = LogReader(tools, task_type=task_type)
+    for piece in [log] if isinstance(log, bytes | str) else log:
+        if isinstance(piece, bytes):
+            reader.feed(piece)
+            continue
+        for start in range(0, len(piece), _BLOCK_BYTES):
+            reader.feed(piece[start : start + _BLOCK_BYTES].encode("utf-8", "surrogatepass"))
+    return reader.stats()
+
+
+class LogReader:
+    """Reads a log piece by piece."""
+
+    def __init__(self, tools: Sequence[Tool] = TOOLS, *, task_type: str | None = None) -> None:
+        """Begin with no tool known.
+
+        Args:
+            tools: The tools to look for.
+            task_type: The type of the task, if it is known.
+        """
+        self._tools = tools
+        self._task_type = task_type
+        self._tool: Tool | None = None
+        self._parser: Parser | None = None
+        self._is_new = True
+        self._unread: list[bytes] = []  # the last blocks of a tool that is not known yet
+        self._rest: bytes | bytearray = b""  # lines that make no block yet
+
+    def feed(self, piece: bytes) -> None:
+        """Read a piece, which may end anywhere in a line.
+
+        Args:
+            piece: The next bytes of the log.
+        """
+        if self._rest and len(self._rest) + len(piece) < _BLOCK_BYTES:
+            # Many short pieces are put together in place; one short log is never copied.
+            self._rest = self._rest if isinstance(self._rest, bytearray) else bytearray(self._rest)
+            self._rest += piece
+            return
+        data = bytes(self._rest) + piece if self._rest else piece
+        start = 0
+        while len(data) - start >= _BLOCK_BYTES:
+            limit = start + _BLOCK_BYTES
+            end = max(data.rfind(b"\n", start, limit), data.rfind(b"\r", start, limit)) + 1
+            # A line of more than a block is cut: no tool says figures on such a one.
+            stop = end if end > start else limit
+            self._take(_block(data, start, stop))
+            start = stop
+        self._rest = data[start:]
+
+    def _take(self, block: bytes) -> None:
+        with self._giving_up():
+            if self._parser is not None:
+                self._parser.feed(_plain(block))
+                return
+            self._unread = [*self._unread[-1:], block]
+            if self._is_new:
+                self._is_new = False
+                self._look_for_a_tool(_plain(block[:_WINDOW_BYTES]))
+
+    @contextmanager
+    def _giving_up(self) -> Generator[None]:
+        """Let a log tell nothing if its parser fails: no result is refused for that."""
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, TooMuchWork):
+                _logger.exception("The parser of %s failed: the log tells no figures", self._tool and self._tool.name)
+            self._tools, self._tool, self._parser, self._unread = (), None, None, []
+
+    def _look_for_a_tool(self, window: bytes) -> None:
+        """Find the tool whose mark comes first, and let it read all that is unread."""
+        first = len(window)
+        for tool in self._tools:
+            # What begins behind the mark of another tool is not looked for: that would take 15 ns a byte.
+            match = tool.mark.search(window, 0, first + _LONGEST_MARK)
+            if match and match.start() < first:
+                first, self._tool = match.start(), tool
+        if self._tool:
+            self._parser = self._tool.parser()
+            for block in self._unread:
+                self._parser.feed(_plain(block))
+            self._unread = []
+
+    def stats(self) -> RunStats | None:
+        """Return the figures of all that was read; None if it tells none."""
+        if self._rest:
+            self._take(_block(bytes(self._rest), 0, len(self._rest)))
+            self._rest = b""
+        with self._giving_up():
+            if self._parser is None:
+                end = b"".join(block[-_WINDOW_BYTES:] for block in self._unread)[-_WINDOW_BYTES:]
+                self._look_for_a_tool(_plain(end))
+            if self._tool is not None and self._parser is not None:
+                return _as_stats(self._tool, self._parser.figures(), self._task_type)
+        return None
+
+
+def _as_stats(tool: Tool, figures: dict[str, Any], task_type: str | None) -> RunStats | None:
+    if task_type in _NO_BACKUPS:
+        figures = {name: value for name, value in figures.items() if name not in ("snapshot_id", "has_snapshot")}
+    named: dict[str, Any] = {"tool": tool.name, **figures}
+    return RunStats(**named) if figures else None
+
+
+def _block(data: bytes, start: int, stop: int) -> bytes:
+    """Return lines behind a newline. It is there already, unless they are the first: prepending one copies them."""
+    return data[start - 1 : stop] if start and data[start - 1] == _NEWLINE else b"\n" + data[start:stop]
+
+
+def _plain(block: bytes) -> bytes:
+    """Return lines as a parser wants them: without escape sequences, and with newlines for carriage returns."""
+    if b"\x1b" in block and block.count(b"\x1b") <= _MOST_ESCAPES:
+        block = block.replace(_COLUMN_1, b"\r")
+        block = b"".join(_ESCAPE.sub(b"", part[0]) for part in _PART.finditer(block))
+    if b"\r" in block:
+        block = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return block

@@ -1,0 +1,246 @@
+"""What restic 0.9 to 0.19 prints, as text and with ``--json``.
+
+Sources: https://restic.readthedocs.io/en/v0.18.1/075_scripting.html for the lines of JSON, and ``internal/ui`` of
+restic at the tags v0.9.6 to v0.19.1 for the wording of text and the fields of each version.
+"""
+
+import json
+import re
+from collections import Counter
+from typing import Any, Final
+
+import attrs
+
+from backuplog.normalise import MAX_DURATION_SECONDS
+
+from .tool import DECODING, FailedItems, Tool, Work, as_count, as_size
+
+__all__ = ["RESTIC"]
+
+# What the short formats of journalctl put before a line: a time, a host, a process.
+_JOURNAL: Final = (
+    rb"\n(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\dT[\d:.,+Z-]{8,24}) [^\s\[]{1,64} [^\s\[]{1,64}\[\d{1,10}\]: "
+)
+_JOURNAL_LINE: Final = re.compile(_JOURNAL)
+
+# Names of files that other tools list may look like a line of restic. So each of these begins a log, ends it, or is
+# several lines or the whole of a long one.
+_MARK: Final = re.compile(
+    rb"(?:\n|" + _JOURNAL + rb")(?:"
+    rb'\{"message_type":"(?:(?:status|verbose_status|error)","|summary",[^\n]*"(?:total_duration|num_errors)":)'
+    rb"|repository [0-9a-f]{8} opened |restic \d[\w.+-]* [^\n]*compiled |unable to open cache: |created new cache in "
+    rb"|(?:open|lock) repository\n|load index(?:es| files)\n|start (?:scan|backup) on \[|scan finished in \d"
+    rb"|using parent snapshot [0-9a-f]{8}|no parent snapshot found, |using temporary cache in "
+    rb"|create exclusive lock for repository\n|unable to create lock in backend: |repo already locked, waiting "
+    rb"|restoring <?[Ss]napshot [0-9a-f]{8} of "
+    rb"|Dirs: +\d+ new, +\d+ changed, +\d+ unmodified\n(?:(?:Data|Tree) Blobs: +\d+ new\n)*"
+    rb"(?:Added|Would add) to the repo[^\n]*\n\nprocessed \d"
+    rb"|processed \d+ files, [^\n]*\n(?:snapshot [0-9a-f]{8} saved|skipped creating snapshot)\n"
+    rb'|(?:Warning: at least one source file could not be read|\{"message_type":"exit_error","[^\n]*'
+    rb"|Fatal: (?:unable to save snapshot|nothing to backup|all \w{6} directories|There were \d+ errors)[^\n]*)\n*\Z)"
+)
+
+# Where a line of interest may begin. It asks most lines for two letters, those of JSON for the 19th: 64 MiB take 40 ms,
+# and up to 240 ms if the pattern below is tried at each line.
+_BEGINNING: Final = re.compile(rb"\n[FDAWTpsen{](?:[^e\"]|\"m.{15}[urx])")
+# The last group that took part tells what the line says. A number at the end of the log may have lost digits.
+_LINE: Final = re.compile(
+    rb"\n(?:(?:"
+    rb"(?P<kind>Files|Dirs): +(?P<new>\d{1,20}) new, +(?P<changed>\d{1,20}) changed, "
+    rb"+(?P<unmodified>\d{1,20}) unmodified"
+    rb"|(?P<verb>Added|Would add) to the repo(?:sitory)?: (?P<data_added>[\d.]{1,20} \w{1,3}) {0,9}"
+    rb"(?:\((?P<data_added_packed>[\d.]{1,20} \w{1,3}) {1,9}stored\))?"
+    rb"|processed (?P<total_files_processed>\d{1,20}) files, (?P<total_bytes_processed>[\d.]{1,20} \w{1,3}) in "
+    rb"(?:(?P<duration>\d{1,20}(?::\d\d){1,2})(?=\n)|[\d:]*\Z)"
+    rb"|(?P<saving>snapshot (?P<snapshot_id>[0-9a-f]{8,64}) saved|skipped creating snapshot)"
+    rb"|(?:Fatal: )?There were (?P<restore_errors>\d{1,20}) errors"
+    rb"|(?P<undamaged>no errors were found)"
+    rb") {0,9}(?=\n|\Z)"
+    rb"|error: (?P<error>[^\n]*)"
+    rb"|(?P<warning>Warning: )"
+    rb"|Fatal: (?P<unsaved>unable to save snapshot|nothing to backup|all \w{6} directories/files do not exist)"
+    rb"|Fatal: (?P<damaged>repository contains errors)"
+    rb'|(?P<json>\{"message_type":"(?:summary|error|exit_error)"[^\n]*)'
+    rb")"
+)
+# os.PathError of Go: an operation, a path, a reason. Some versions say the operation in words first.
+_UNREAD: Final = re.compile(
+    rb"(?:\A|: )(?:openat|open|lstat|stat|read|readdirent|readdir|readlink|fdopendir|CreateFile|GetFileAttributesEx"
+    rb"|FindFirstFile) (?P<item>[^\n]+): [^\n]"
+)
+_TOOL_VERSION: Final = re.compile(rb"\nrestic (\d[\w.+-]{0,49}) [^\n]*compiled ")
+_OPENING_BYTES: Final = 65_536
+_MISSING: Final = b" does not exist, skipping\n"
+_SNAPSHOT_ID: Final = re.compile(r"(?!0+$)[0-9a-f]{8,64}")
+
+_CHANGES: Final = ("new", "changed", "unmodified")
+_FIGURES: Final = (
+    *(f"{kind}_{change}" for kind in ("files", "dirs") for change in _CHANGES),
+    *("data_added", "data_added_packed", "total_files_processed", "total_bytes_processed"),
+)
+_NO_ERRORS: Final = {"errors": 0, "warnings": 0}
+# An error names a path of up to 4,096 bytes twice, with up to 6 characters a byte. Decoding more takes too much memory.
+_LONGEST_JSON: Final = 65_536
+
+
+@attrs.define
+class _Restic:
+    """Reads the output of restic.
+
+    If there are several summaries, the last one counts: a run has one snapshot, and names of files that pretend to be a
+    summary come before the true one. Errors, warnings and files that could not be read are those of the whole log.
+
+    Errors are the lines that say so of a file, as in the count of restic's own progress; for ``check`` and ``restore``
+    the number that restic sums up with, if it does. Warnings are what is called so, and sources that do not exist.
+    """
+
+    _in_journal: bool | None = None
+    _lines: dict[str, Any] = attrs.field(factory=dict[str, Any])  # of a summary in text that has not ended
+    _summary: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    _told: Counter[str] = attrs.field(factory=Counter[str])  # lines, by what they say
+    _unread: FailedItems = attrs.field(factory=FailedItems)
+    _tool_version: str | None = None
+    _work: Work = attrs.field(factory=Work)
+
+    def feed(self, block: bytes) -> None:
+        is_first = self._in_journal is None
+        if is_first:
+            self._in_journal = _JOURNAL_LINE.match(block) is not None
+        if self._in_journal:
+            block = _JOURNAL_LINE.sub(b"\n", block)
+        end = 0
+        for beginning in self._work.lines(_BEGINNING, block):
+            if line := _LINE.match(block, beginning.start()):
+                summary = self._summary
+                self._read(line)
+                if self._summary is not summary:
+                    end = line.end()
+        # Up to 0.14, -vv prints names as they are, with their newlines. No file comes after a summary that is none.
+        if self._summary and (block.find(b", saved in ", end) >= 0 or block.find(b"\nunchanged ", end) >= 0):
+            self._summary = {}
+        # What comes before the first file stands in the first block, or behind the summary of another backup.
+        if is_first or end:
+            self._read_opening(block)
+
+    def _read_opening(self, block: bytes) -> None:
+        if version := _TOOL_VERSION.search(block, 0, _OPENING_BYTES):
+            self._tool_version = version[1].decode()
+        at = block.find(_MISSING)
+        while at >= 0:
+            self._told["warning"] += 1
+            self._unread.add(block[block.rfind(b"\n", 0, at) + 1 : at])
+            at = block.find(_MISSING, at + 1)
+
+    def _read(self, line: re.Match[bytes]) -> None:
+        says = line.lastgroup or ""
+        self._told[says] += 1
+        match says:
+            case "json":
+                self._read_json(line["json"])
+            case "error":
+                if unread := _UNREAD.search(line["error"]):
+                    self._unread.add(unread["item"])
+            case "restore_errors":
+                self._told["error"] += as_count(line["restore_errors"]) or 0
+            case "unsaved":
+                self._summary = {"has_snapshot": False}
+            case _:
+                self._read_summary(line)
+
+    def _read_summary(self, line: re.Match[bytes]) -> None:
+        if line["kind"]:
+            kind = line["kind"].decode().lower()
+            counts = {f"{kind}_{change}": as_count(line[change]) for change in _CHANGES}
+            self._lines = counts if kind == "files" else self._lines | counts
+        elif line["verb"]:
+            self._lines |= _sizes(line, "data_added", "data_added_packed")
+            if line["verb"] == b"Would add":
+                self._lines |= _snapshot(None)
+        elif line["total_files_processed"]:
+            self._summary = {
+                **_NO_ERRORS,
+                **self._lines,
+                "total_files_processed": as_count(line["total_files_processed"]),
+                **_sizes(line, "total_bytes_processed"),
+                "duration": _seconds(line["duration"]),
+                "format": "text",
+            }
+            self._lines = {}
+        # "restic copy" says it of each copy, without a summary.
+        elif line["saving"] and self._summary.get("format") == "text" and "has_snapshot" not in self._summary:
+            self._summary |= _snapshot(line["snapshot_id"] and line["snapshot_id"].decode())
+
+    def _read_json(self, raw: bytes) -> None:
+        self._work.spend(DECODING)
+        document: Any
+        try:
+            document = json.loads(raw.decode("utf-8", "replace")) if len(raw) <= _LONGEST_JSON else {}
+        except (ValueError, RecursionError):
+            return
+        match document:
+            case {"message_type": "error", "during": "scan" | "archival", "item": str(item)}:
+                self._told["error"] += 1
+                self._unread.add(item)
+            case {"message_type": "exit_error", "message": str(message)}:
+                line = _LINE.match(b"\n" + message.encode("utf-8", "replace"))
+                # That a repository is damaged is no news: the summary before it told the number of errors.
+                if line and (line["warning"] or line["unsaved"] or line["restore_errors"]):
+                    self._read(line)
+            case {"message_type": "summary", "num_errors": int(errors)}:
+                self._told["error"] += as_count(errors) or 0
+                self._told["undamaged"] += 1
+            case {"message_type": "summary", "total_duration": duration}:
+                self._summary = {
+                    **_NO_ERRORS,
+                    **{name: as_count(count) for name in _FIGURES if isinstance(count := document.get(name), int)},
+                    "duration": _seconds(duration),
+                    **_snapshot(None if document.get("dry_run") else document.get("snapshot_id")),
+                    "format": "json",
+                }
+            case _:
+                pass
+
+    def figures(self) -> dict[str, Any]:
+        told = self._told
+        figures = {
+            "errors": 0 if told["undamaged"] else None,
+            **self._summary,
+            **{f"{kind}s": as_count(told[kind]) for kind in ("error", "warning") if told[kind]},
+            "failed_items": self._unread.items or None,
+            "tool_version": self._tool_version,
+        }
+        if told["damaged"]:
+            figures["errors"] = None  # lines of many kinds tell what is damaged, and hints are among them
+        figures = {name: figure for name, figure in figures.items() if figure is not None}
+        return {"format": "json" if told["json"] else "text", **figures} if figures else {}
+
+
+def _sizes(line: re.Match[bytes], *names: str) -> dict[str, Any]:
+    """Return the sizes that a line tells, and whether it rounds them."""
+    texts = {name: line[name].split() for name in names if line[name]}
+    sizes: dict[str, Any] = {name: as_size(number, unit) for name, (number, unit) in texts.items()}
+    return sizes | ({"approximate": True} if any(unit != b"B" for _, unit in texts.values()) else {})
+
+
+def _seconds(duration: object) -> float | None:
+    """Return a duration such as 2.5 or 1:02:33 in seconds; None for what is none, such as 292 years."""
+    if isinstance(duration, bytes):
+        seconds = 0.0
+        for part in duration.split(b":"):
+            seconds = 60 * seconds + int(part)
+    elif isinstance(duration, int | float) and not isinstance(duration, bool):
+        seconds = duration
+    else:
+        return None
+    return float(seconds) if 0 <= seconds <= MAX_DURATION_SECONDS else None
+
+
+def _snapshot(snapshot_id: object) -> dict[str, Any]:
+    """Return what an id says, which stands for no snapshot if it is none, zeros or ``[null]``."""
+    if isinstance(snapshot_id, str) and _SNAPSHOT_ID.fullmatch(snapshot_id):
+        return {"snapshot_id": snapshot_id, "has_snapshot": True}
+    return {"has_snapshot": False}
+
+
+RESTIC: Final = Tool(name="restic", mark=_MARK, parser=_Restic)
+"""restic (https://restic.net)."""

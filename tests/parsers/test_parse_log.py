@@ -1,0 +1,160 @@
+"""Reading a log: which tool it is of, in blocks of whole lines, whatever the pieces are that it comes in."""
+
+import re
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import backuplog
+from backuplog import parsers
+from backuplog.parsers import Tool, Work, parse_log
+
+MIB = 2**20
+
+
+@attrs.define
+class Adder:
+    """Adds up what lines of the form ``sum 5`` say."""
+
+    total: int = 0
+
+    def feed(self, block: bytes) -> None:
+        """Add the numbers in a block."""
+        assert block.startswith(b"\n")
+        self.total += sum(map(int, re.findall(rb"\nsum (\d+)(?=\n|\Z)", block)))
+
+    def figures(self) -> dict[str, Any]:
+        """Give the sum, and a snapshot."""
+        return {"files_new": self.total, "snapshot_id": "5", "has_snapshot": True} if self.total else {}
+
+
+ADDER = Tool(name="adder", mark=re.compile(rb"\nadder"), parser=Adder)
+OTHER = Tool(name="other", mark=re.compile(rb"\nother"), parser=Adder)
+
+
+def total(log: Any, *, block_bytes: int = 1_024, **options: Any) -> int | None:
+    """Give the sum of a log, which is read in short blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsers, "_BLOCK_BYTES", block_bytes)
+        patch.setattr(parsers, "_WINDOW_BYTES", block_bytes)
+        stats = parse_log(log, tools=[OTHER, ADDER], **options)
+    return stats and stats.files_new
+
+
+LINES = st.lists(st.sampled_from([b"adder\n", b"sum 5\n", b"sum 70\r\n", b"sum 8\r", b"\x1b[1mbold\x1b[0m x\n", b"\n"]))
+
+
+@given(LINES.map(b"".join), st.integers(1, 9), st.integers(16, 64))
+def test_the_pieces_make_no_difference(log: bytes, size: int, block_bytes: int) -> None:
+    """A log gives the same in pieces of any size as in one, as bytes and as text."""
+    log = b"adder\n" + log
+    pieces = [log[start : start + size] for start in range(0, len(log), size)]
+    expected = total(log, block_bytes=10**6)
+    assert total(log, block_bytes=block_bytes) == total(iter(pieces), block_bytes=block_bytes) == expected
+    assert total(log.decode(), block_bytes=block_bytes) == expected
+
+
+def test_a_terminal_makes_no_difference() -> None:
+    """Escape sequences and carriage returns are no part of a line."""
+    assert total(b"\x1b[32madder\x1b[0m\r\nprogress 1\rprogress 2\rsum 5\r\n\r\x1b[2Ksum 6\n") == 11
+    assert total(b"adder\nprogress 1\x1b[2K\x1b[1A\x1b[2K\x1b[1Gsum 5\r\nx\x1b[1Gsum 6\n") == 11
+
+
+def test_the_first_tool_that_shows_itself_is_taken() -> None:
+    """A line of another tool comes too late; what came before the mark is read as well."""
+    stats = parse_log(b"sum 1\nadder\nother\nsum 2\n", tools=[OTHER, ADDER])
+    assert stats
+    assert (stats.tool, stats.files_new) == ("adder", 3)
+
+
+@pytest.mark.parametrize(
+    ("lines_before", "lines_after", "found"), [(10, 5_000, 9), (5_000, 10, 9), (5_000, 5_000, None)]
+)
+def test_a_tool_shows_itself_at_the_beginning_or_the_end(
+    lines_before: int, lines_after: int, found: int | None
+) -> None:
+    """The middle of a long log of nobody knows what is not searched, however long it is."""
+    log = b"another line\n" * lines_before + b"adder\nsum 9\n" + b"another line\n" * lines_after
+    assert total(log) == found
+
+
+def test_a_log_of_nothing_has_no_figures() -> None:
+    """Nothing, an unknown tool, a known one that says nothing, and no tools at all."""
+    for log in (b"", "", [], b"\n", b"adder\n", b"sum 5\n"):
+        assert total(log) is None
+    assert parse_log(b"adder\nsum 5\n", tools=()) is None
+
+
+def test_a_task_that_is_no_backup_has_no_snapshot() -> None:
+    """What a check says of snapshots is not its own; a type that is not known may well be a backup."""
+    for task_type, snapshot_id in (("check", None), ("prune", None), ("backup", "5"), (None, "5"), ("nightly", "5")):
+        stats = parse_log(b"adder\nsum 5\n", task_type=task_type, tools=[ADDER])
+        assert stats
+        assert (stats.snapshot_id, stats.has_snapshot) == (snapshot_id, snapshot_id and True)
+
+
+@pytest.mark.parametrize("unit", [b"x", b"\r", b"\x1b[", b"\x1b]", b"\x1b[1", b"\n", b"a\n"])
+def test_memory_and_time_are_bounded(unit: bytes) -> None:
+    """A log of 16 MiB takes less than 8 MiB beside itself, whatever it is made of."""
+    log = unit * (16 * MIB // len(unit))
+    tracemalloc.start()
+    for whole in (log, (log[start : start + 50_000] for start in range(0, len(log), 50_000))):
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        assert parse_log(whole, tools=[ADDER]) is None
+        assert tracemalloc.get_traced_memory()[1] - before < 8 * MIB
+    tracemalloc.stop()
+
+
+@attrs.define
+class Broken:
+    """A parser of somebody else's, with a fault."""
+
+    work: Work = attrs.field(factory=Work)
+
+    def feed(self, block: bytes) -> None:
+        """Fail, in one way or another."""
+        if b"fault" in block:
+            raise ZeroDivisionError
+        self.work.spend(block.count(b"\n") * 10)
+
+    def figures(self) -> dict[str, Any]:
+        """Give figures that are none."""
+        return {"files_new": -1} if self.work.left % 20 else {"files_new": 1}
+
+
+@pytest.mark.parametrize(
+    ("log", "is_logged"),
+    [(b"broken\nfault\n", True), (b"broken\n" * 2, True), (b"broken\n" + b"line\n" * 300_000, False)],
+    ids=["raises", "gives nonsense", "would cost too much"],
+)
+def test_a_parser_that_fails_tells_nothing(log: bytes, caplog: pytest.LogCaptureFixture, *, is_logged: bool) -> None:
+    """Whatever a parser does, the log has no figures then, and nothing is raised; a fault is in the log."""
+    broken = Tool(name="broken", mark=re.compile(rb"\nbroken"), parser=Broken)
+    assert parse_log(log, tools=[broken]) is None
+    assert ("The parser of broken failed" in caplog.text) == is_logged
+
+
+def test_what_the_pieces_raise_is_raised() -> None:
+    """A log that cannot be read on is no log without figures."""
+
+    def pieces() -> Iterator[bytes]:
+        yield b"adder\n"
+        raise backuplog.LogReplaced
+
+    with pytest.raises(backuplog.LogReplaced):
+        parse_log(pieces(), tools=[ADDER])
+
+
+def test_colours_take_no_memory() -> None:
+    """What stands between escape sequences is joined bit by bit."""
+    log = b"\x1b[0mxxxxxxxxxxxxxxxxxxx\n" * (3 * MIB // 24)
+    tracemalloc.start()
+    assert parse_log(log, tools=[ADDER]) is None
+    assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+    tracemalloc.stop()
