@@ -48,6 +48,7 @@ from .model import (
     TaskResult,
 )
 from .observe import IngestEvent, LoggingObserver, Observer
+from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
 from .row import TABLES
 from .store import Store, open_store
@@ -105,6 +106,7 @@ __all__ = [
     "list_agent_tokens",
     "list_agents",
     "open_store",
+    "parse_log",
     "parse_task_result",
     "query_runs",
     "read_log",

@@ -8,7 +8,7 @@ decides nothing itself, so that a new kind of change needs no new code in any ba
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
@@ -16,7 +16,7 @@ import attrs
 from .chunk import MAX_LOG_BYTES, Chunk, Log, prepare_log
 from .convert import stats_details
 from .errors import AgentNotFound, RunConflict
-from .model import FIGURES, BackupRun, LogState, Outcome, Receipt, TaskResult
+from .model import FIGURES, BackupRun, LogState, Outcome, Receipt, RunStats, TaskResult
 
 Answer: TypeAlias = Receipt | AgentNotFound | RunConflict
 """The answer to a submitted result."""
@@ -25,6 +25,7 @@ AnswerT = TypeVar("AnswerT")
 """The answer to any kind of change, in annotations."""
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
+_SIZES: Final = frozenset({"data_added", "total_bytes_processed", "data_added_packed", "data_compressed"})
 _REMEMBERED: Final = 16
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -217,6 +218,7 @@ def prepare_submission(
     received_at: datetime,
     requires_agent: UUID | None,
     max_log_bytes: int = MAX_LOG_BYTES,
+    read: RunStats | None = None,
 ) -> Submission:
     """Prepare an arriving result for a backend: settle its times, prepare its log and compute its digest.
 
@@ -227,7 +229,9 @@ def prepare_submission(
         received_at: When the result was received, in UTC.
         requires_agent: The agent that must be stored; None if it is known to exist.
         max_log_bytes: The longest log to keep whole, in bytes. Of a longer log, only the head and the tail are kept.
+        read: The figures that the log tells; None if it tells none. Those that the agent sent win.
     """
+    stats = _joined(result.stats, read)
     log, log_sha256 = (None, None) if result.log is None else prepare_log(result.log, max_bytes=max_log_bytes)
     end_time = result.end_time or received_at
     try:
@@ -246,14 +250,14 @@ def prepare_submission(
         end_time=None if is_active else end_time,
         duration_seconds=result.duration_seconds,
         error_message=result.error_message,
-        snapshot_id=result.snapshot_id,
+        snapshot_id=result.snapshot_id or (stats.snapshot_id if stats else None),
         received_at=received_at,
         updated_at=received_at,
         log_state=LogState.NONE if not log else LogState.TRUNCATED if log.dropped_bytes else LogState.COMPLETE,
         log_bytes=log.size if log else 0,
         log_sha256=log.sha256 if log else None,
         dropped_bytes=log.dropped_bytes if log else 0,
-        stats=result.stats,
+        stats=stats,
     )
     return Submission(
         run=run,
@@ -262,6 +266,19 @@ def prepare_submission(
         log=log,
         requires_agent=requires_agent,
     )
+
+
+def _joined(sent: RunStats | None, read: RunStats | None) -> RunStats | None:
+    """Fill in what the agent did not send from what its log tells."""
+    if sent is None or read is None:
+        return sent or read
+    given: dict[str, Any] = {
+        field.name: value
+        for field in attrs.fields(RunStats)
+        if (value := getattr(sent, field.name)) != field.default and field.name != "approximate"
+    }
+    is_rounded = read.approximate and any(getattr(read, name) is not None for name in _SIZES - given.keys())
+    return attrs.evolve(read, **given, approximate=sent.approximate or is_rounded)
 
 
 def _with_log_of(run: BackupRun, other: BackupRun) -> BackupRun:

@@ -25,6 +25,7 @@ from .errors import (
 from .model import Receipt, TaskResult
 from .normalise import argument, as_log_cap, as_time, as_uuid
 from .observe import IngestEvent
+from .parsers import parse_log
 from .store import Store, require_store
 
 # One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
@@ -112,6 +113,7 @@ def ingest_task_results(
             if is_known(agent_id) is False:
                 item.answer = AgentNotFound()
             else:
+                log, kind, tools = result.log, result.task_type, store.parsers
                 item.submission = prepare_submission(
                     result,
                     tenant_id=store.tenant_id,
@@ -119,6 +121,7 @@ def ingest_task_results(
                     received_at=received_at or datetime.now(UTC),
                     requires_agent=agent_id if store.agent_exists is None else None,
                     max_log_bytes=max_log_bytes,
+                    read=None if log is None else parse_log(log, task_type=kind, tools=tools),
                 )
                 if item.submission.log is not None:
                     item.log_bytes = item.submission.log.received_bytes

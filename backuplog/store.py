@@ -17,6 +17,7 @@ from .errors import BackendNotFound, StoreUnavailable
 from .model import DEFAULT_TENANT
 from .normalise import as_duration, option
 from .observe import IngestEvent, LoggingObserver, Observer, notify
+from .parsers import Tool, find_tools
 
 ENTRY_POINT_GROUP: Final = "backuplog.backends"
 
@@ -47,6 +48,7 @@ class Store:
         observers: The observers to tell what became of each result.
         retry_timeout: Seconds to keep retrying a call that raised ``StoreUnavailable``; 0 disables retries.
         after_commit: As in ``bound_to``; None tells the observers at once.
+        parsers: The tools whose logs are read for figures.
     """
 
     backend: Backend
@@ -54,6 +56,7 @@ class Store:
     observers: tuple[Observer, ...] = attrs.field(default=(), kw_only=True, repr=False)
     retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False, converter=_as_budget)
     after_commit: Callable[[Callable[[], None]], object] | None = attrs.field(default=None, kw_only=True, repr=False)
+    parsers: tuple[Tool, ...] = attrs.field(default=(), kw_only=True, repr=False)
     _warned: set[tuple[UUID, str]] = attrs.field(factory=set[tuple[UUID, str]], kw_only=True, repr=False)
 
     @property
@@ -210,6 +213,7 @@ def open_store(
     migrate: bool = True,
     retry_timeout: float = 30.0,
     observers: Sequence[Observer] = (LoggingObserver(),),
+    parsers: Sequence[Tool] | None = None,
     **options: Any,
 ) -> Store:
     """Open the store at a URL, with the installed backend that serves its scheme.
@@ -225,6 +229,8 @@ def open_store(
             with growing, random pauses; 0 disables retries. A view that ``Store.bound_to`` returned never retries.
         observers: The observers to tell what became of each result; by default a logger, of which only errors appear
             until you configure logging.
+        parsers: The tools whose logs to read for the figures of a run; by default all that are known or installed, and
+            ``()`` for none.
         options: Further options, which the backend's ``open_backend`` takes.
 
     Returns:
@@ -247,7 +253,13 @@ def open_store(
             f"{error.name} is not installed, which this backend needs: pip install {wanted}"
         ) from error
     backend: Backend = open_backend(url, tenant_id=tenant_id, migrate=migrate, **options)
-    return Store(backend, agent_exists=agent_exists, observers=tuple(observers), retry_timeout=retry_timeout)
+    return Store(
+        backend,
+        agent_exists=agent_exists,
+        observers=tuple(observers),
+        retry_timeout=retry_timeout,
+        parsers=find_tools() if parsers is None else tuple(parsers),
+    )
 
 
 def _entry_point(url: str) -> EntryPoint:

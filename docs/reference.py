@@ -75,6 +75,12 @@ SECTIONS: Final = (
         ["observe"],
     ),
     Section(
+        "Figures from logs",
+        "[Let the log tell the figures](how-to.md#let-the-log-tell-the-figures) shows what they are for.",
+        ["backuplog.parsers"],
+        ["parsers", "parsers.tool"],
+    ),
+    Section(
         "HTTP",
         "The endpoints as functions. [Serve it over HTTP](http.md) shows how to use them. `backuplog.http.limit` needs "
         "the `limits` extra.",

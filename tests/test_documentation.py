@@ -14,6 +14,7 @@ import backuplog.backend
 import backuplog.http.limit
 import backuplog.http.openapi
 import backuplog.metrics
+import backuplog.parsers
 import backuplog.testing
 import backuplog_postgres
 import backuplog_sqlite
@@ -33,6 +34,7 @@ PUBLIC = [
     backuplog.http.limit,
     backuplog.http.openapi,
     backuplog.metrics,
+    backuplog.parsers,
     backuplog.testing,
     backuplog_postgres,
     backuplog_sqlite,

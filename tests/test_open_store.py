@@ -14,12 +14,12 @@ import sqlalchemy
 import backuplog
 
 
-def install(folder: Path, name: str, entry_point: str) -> None:
+def install(folder: Path, name: str, entry_point: str, group: str = "backuplog.backends") -> None:
     """Make it look as if a distribution with this entry point were installed."""
     metadata = folder / f"{name}-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[backuplog.backends]\n{entry_point}\n")
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n{entry_point}\n")
     importlib.invalidate_caches()
 
 
