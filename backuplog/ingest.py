@@ -25,7 +25,7 @@ from .errors import (
 from .model import Receipt, TaskResult
 from .normalise import argument, as_log_cap, as_time, as_uuid
 from .observe import IngestEvent
-from .parsers import parse_log
+from .parsers import Work, parse_log
 from .store import Store, require_store
 
 # One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
@@ -103,6 +103,7 @@ def ingest_task_results(
         received_at = argument("received_at", as_time, received_at, InvalidTaskResult)
     argument("max_log_bytes", as_log_cap, max_log_bytes, InvalidTaskResult)
 
+    work = Work()
     is_known = cache(partial(ask_integrator, store))
 
     def arrive(sent: tuple[UUID | str, Result]) -> _Item:
@@ -121,7 +122,7 @@ def ingest_task_results(
                     received_at=received_at or datetime.now(UTC),
                     requires_agent=agent_id if store.agent_exists is None else None,
                     max_log_bytes=max_log_bytes,
-                    read=None if log is None else parse_log(log, task_type=kind, tools=tools),
+                    read=None if log is None else parse_log(log, task_type=kind, tools=tools, work=work),
                 )
                 if item.submission.log is not None:
                     item.log_bytes = item.submission.log.received_bytes

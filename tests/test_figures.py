@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 import backuplog
-from backuplog.parsers import Tool
+from backuplog.parsers import Tool, Work
 from test_open_store import install
 
 Payload = Callable[..., dict[str, Any]]
@@ -21,6 +21,7 @@ Payload = Callable[..., dict[str, Any]]
 class Words:
     """Takes every ``name=value`` of a log for a figure."""
 
+    work: Work
     found: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
     def feed(self, block: bytes) -> None:
@@ -95,6 +96,34 @@ def test_each_result_of_a_batch_has_its_own(store: backuplog.Store, agent_id: UU
     backuplog.ingest_task_results(store, [(agent_id, one) for one in sent])
     found = [backuplog.get_run(store, one["taskId"]).stats for one in sent]
     assert [stats and stats.files_new for stats in found] == [1, None, 2, None]
+
+
+@attrs.define
+class Costly:
+    """A parser that finds every log as costly as 400,000 lines."""
+
+    work: Work
+
+    def feed(self, block: bytes) -> None:
+        """Say so."""
+        assert block
+        self.work.spend(400_000)
+
+    def figures(self) -> dict[str, Any]:
+        """Give a figure."""
+        return {"files_new": 1}
+
+
+def test_the_logs_of_a_batch_cost_no_more_than_one(agent_id: UUID, payload: Payload) -> None:
+    """What reading costs is bounded for all of them together; those that are too many are stored without figures."""
+    costly = Tool(name="costly", mark=re.compile(rb"\ncostly"), parser=Costly)
+    with backuplog.open_store("sqlite://", parsers=[costly]) as opened:
+        backuplog.register_agent(opened, agent_id)
+        sent = [payload(log="costly\n") for _ in range(4)]
+        backuplog.ingest_task_results(opened, [(agent_id, one) for one in sent])
+        found = [backuplog.get_run(opened, one["taskId"]) for one in sent]
+        assert [run.stats and run.stats.files_new for run in found] == [1, 1, None, None]
+        assert {run.log_state for run in found} == {"complete"}
 
 
 def test_a_package_can_add_a_tool(

@@ -67,7 +67,11 @@ def find_tools() -> tuple[Tool, ...]:
 
 
 def parse_log(
-    log: bytes | str | Iterable[bytes | str], *, task_type: str | None = None, tools: Sequence[Tool] = TOOLS
+    log: bytes | str | Iterable[bytes | str],
+    *,
+    task_type: str | None = None,
+    tools: Sequence[Tool] = TOOLS,
+    work: Work | None = None,
 ) -> RunStats | None:
     """Read the figures of a run from its log.
 
@@ -78,13 +82,14 @@ def parse_log(
         task_type: The type of the task, if it is known. What a ``check``, ``forget``, ``prune`` or ``restore`` says of
             snapshots is not taken for a snapshot of its own.
         tools: The tools to look for.
+        work: Bounds what it costs to read several logs, which then share it. A log that costs more tells nothing.
 
     Returns:
         The figures; None if the log tells none, or its tool is not known.
     """
     if not tools:
         return None
-    reader = LogReader(tools, task_type=task_type)
+    reader = LogReader(tools, task_type=task_type, work=work or Work())
     for piece in [log] if isinstance(log, bytes | str) else log:
         if isinstance(piece, bytes):
             reader.feed(piece)
@@ -97,14 +102,16 @@ def parse_log(
 class LogReader:
     """Reads a log piece by piece."""
 
-    def __init__(self, tools: Sequence[Tool] = TOOLS, *, task_type: str | None = None) -> None:
+    def __init__(self, tools: Sequence[Tool], *, task_type: str | None, work: Work) -> None:
         """Begin with no tool known.
 
         Args:
             tools: The tools to look for.
             task_type: The type of the task, if it is known.
+            work: Bounds what it costs.
         """
         self._tools = tools
+        self._work = work
         self._task_type = task_type
         self._tool: Tool | None = None
         self._parser: Parser | None = None
@@ -156,6 +163,7 @@ class LogReader:
 
     def _look_for_a_tool(self, window: bytes) -> None:
         """Find the tool whose mark comes first, and let it read all that is unread."""
+        self._work.spend(window.count(b"\n"))
         first = len(window)
         for tool in self._tools:
             # What begins behind the mark of another tool is not looked for: that would take 15 ns a byte.
@@ -163,7 +171,7 @@ class LogReader:
             if match and match.start() < first:
                 first, self._tool = match.start(), tool
         if self._tool:
-            self._parser = self._tool.parser()
+            self._parser = self._tool.parser(self._work)
             for block in self._unread:
                 self._parser.feed(_plain(block))
             self._unread = []

@@ -82,13 +82,17 @@ _VERSION: Final = re.compile(rb"(?:Borg: |borgbackup version |.*: Borg )(\d+\.\d
 class BorgParser:
     """Reads what borg prints."""
 
-    def __init__(self) -> None:
-        """Begin with nothing known."""
+    def __init__(self, work: Work) -> None:
+        """Begin with nothing known.
+
+        Args:
+            work: Counts what it costs.
+        """
+        self._work = work
         self._made: dict[str, Any] = {}  # of the last archive that was made
         self._read: dict[str, Any] = {}  # of what is being read about: that archive, or another
         self._section = b""  # of a JSON document
         self._format = "text"  # of the lines around one
-        self._work = Work()
         self._levels = {"WARNING": 0, "ERROR": 0, "CRITICAL": 0}
         self._failed = FailedItems()
         self._version: str | None = None

@@ -18,6 +18,7 @@ from .tool import (
     FailedItems,
     LineParser,
     Tool,
+    Work,
     any_line,
     as_array,
     as_count,
@@ -94,12 +95,16 @@ def _manifest_figures(manifest: dict[str, Any]) -> dict[str, Any]:
 class _Kopia:
     """Reads text, and the last manifest, which may go on in the next block."""
 
-    text: LineParser = attrs.field(factory=lambda: LineParser(_LINES, _figures, first="begin"))
+    work: Work
+    text: LineParser = attrs.field(
+        init=False,
+        default=attrs.Factory(lambda self: LineParser(_LINES, _figures, self.work, first="begin"), takes_self=True),
+    )
     manifest: bytearray = attrs.field(factory=bytearray)
 
     def feed(self, block: bytes) -> None:
         start = None
-        for match in self.text.work.lines(_LINES, block):
+        for match in self.work.lines(_LINES, block):
             if match.lastgroup == "manifest":
                 start = match.start() + 1
             else:

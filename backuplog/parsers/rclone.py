@@ -51,12 +51,12 @@ _DRY_RUN: Final = " as --dry-run"
 class _Rclone:
     """Reads lines, those of JSON among them. Of statistics the last count, whatever form they have."""
 
+    work: Work
     stats: dict[str, Any] = attrs.field(factory=dict[str, Any])
     form: str = "text"
     version: str | None = None
     is_dry_run: bool = False
     failed: FailedItems = attrs.field(factory=FailedItems)
-    work: Work = attrs.field(factory=Work)
 
     def feed(self, block: bytes) -> None:
         for line in self.work.lines(_LINES, block):

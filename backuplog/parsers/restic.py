@@ -78,6 +78,7 @@ _FIGURES: Final = (
     *(f"{kind}_{change}" for kind in ("files", "dirs") for change in _CHANGES),
     *("data_added", "data_added_packed", "total_files_processed", "total_bytes_processed"),
 )
+_SUMMARY: Final = 5  # lines that cost as much as one of a summary
 _NO_ERRORS: Final = {"errors": 0, "warnings": 0}
 # An error names a path of up to 4,096 bytes twice, with up to 6 characters a byte. Decoding more takes too much memory.
 _LONGEST_JSON: Final = 65_536
@@ -94,13 +95,13 @@ class _Restic:
     the number that restic sums up with, if it does. Warnings are what is called so, and sources that do not exist.
     """
 
+    _work: Work
     _in_journal: bool | None = None
     _lines: dict[str, Any] = attrs.field(factory=dict[str, Any])  # of a summary in text that has not ended
     _summary: dict[str, Any] = attrs.field(factory=dict[str, Any])
     _told: Counter[str] = attrs.field(factory=Counter[str])  # lines, by what they say
     _unread: FailedItems = attrs.field(factory=FailedItems)
     _tool_version: str | None = None
-    _work: Work = attrs.field(factory=Work)
 
     def feed(self, block: bytes) -> None:
         is_first = self._in_journal is None
@@ -148,6 +149,7 @@ class _Restic:
                 self._read_summary(line)
 
     def _read_summary(self, line: re.Match[bytes]) -> None:
+        self._work.spend(_SUMMARY)
         if line["kind"]:
             kind = line["kind"].decode().lower()
             counts = {f"{kind}_{change}": as_count(line[change]) for change in _CHANGES}

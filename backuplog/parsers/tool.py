@@ -39,13 +39,13 @@ class TooMuchWork(Exception):
 
 @attrs.define
 class Work:
-    """Bounds what it costs to read a log: to 2 or 3 s, for two million lines of interest or 200,000 of JSON.
+    """Bounds what it costs to read the logs of a request: to about 2 s, for a million lines of interest.
 
     Attributes:
         left: How many lines of interest may come.
     """
 
-    left: int = 2_000_000
+    left: int = 1_000_000
 
     def lines(self, pattern: re.Pattern[bytes], block: bytes) -> Iterator[re.Match[bytes]]:
         """Return the lines that a pattern finds in a block, and count them.
@@ -86,12 +86,12 @@ class Tool:
     Attributes:
         name: Its name, such as ``restic``.
         mark: Finds a line that this tool prints and no other does. It begins with the newline before the line.
-        parser: Makes a parser.
+        parser: Makes a parser, which counts what it costs.
     """
 
     name: str
     mark: re.Pattern[bytes]
-    parser: Callable[[], Parser]
+    parser: Callable[[Work], Parser]
 
 
 def as_count(digits: object) -> int | None:
@@ -220,20 +220,20 @@ class LineParser:
     Attributes:
         lines: What ``any_line`` returns. A figure whose name begins with ``failed`` is a file or a folder.
         read: Turns what was found into fields of ``RunStats``; those that are None are left out.
+        work: What it costs.
         first: The name with which figures begin anew, so that those of two runs are never mixed.
         last: The last figure of each name.
         times: How many figures of each name there were.
         failed: What failed.
-        work: What it has cost.
     """
 
     lines: re.Pattern[bytes]
     read: Callable[["LineParser"], dict[str, Any]]
+    work: Work
     first: str | None = None
     last: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
     times: Counter[str] = attrs.field(factory=Counter[str], init=False)
     failed: FailedItems = attrs.field(factory=FailedItems, init=False)
-    work: Work = attrs.field(factory=Work, init=False)
 
     def feed(self, block: bytes) -> None:
         """Read some lines."""

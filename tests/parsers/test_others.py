@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backuplog import RunStats
-from backuplog.parsers import TOOLS, parse_log
+from backuplog.parsers import TOOLS, Work, parse_log
 from backuplog.parsers.tool import as_count, as_seconds, read_json
 from parsers.corpus import cases
 
@@ -381,7 +381,7 @@ def test_absurd_numbers_raise_nothing(log: bytes, number: bytes) -> None:
 def test_noise_raises_nothing(noise: bytes) -> None:
     """Every parser reads anything."""
     for tool in MINE:
-        parser = tool.parser()
+        parser = tool.parser(Work())
         parser.feed(b"\n" + noise)
         RunStats(**parser.figures())
 

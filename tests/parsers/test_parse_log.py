@@ -21,6 +21,7 @@ MIB = 2**20
 class Adder:
     """Adds up what lines of the form ``sum 5`` say."""
 
+    work: Work
     total: int = 0
 
     def feed(self, block: bytes) -> None:
@@ -115,7 +116,7 @@ def test_memory_and_time_are_bounded(unit: bytes) -> None:
 class Broken:
     """A parser of somebody else's, with a fault."""
 
-    work: Work = attrs.field(factory=Work)
+    work: Work
 
     def feed(self, block: bytes) -> None:
         """Fail, in one way or another."""
