@@ -23,7 +23,7 @@ class TestSqliteInMemory(StoreContract):
 class TestSqliteFile(DamageContract):
     """SQLite in a file."""
 
-    kills = 12
+    kills = 20
     texts = 10_000
 
     @contextmanager

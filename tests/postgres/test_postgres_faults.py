@@ -261,7 +261,7 @@ def test_replays_of_one_task_never_mix_logs(store: backuplog.Store, agent_id: UU
 
     An upsert that deletes and inserts chunks in one statement lets 35 of 1,132 readers see a mix.
     """
-    tries = 1_200
+    tries = 2_000
     logs = [b"a" * 2_500_000, b"b" * 1_000]
     sent = payload()
     backuplog.ingest_task_result(store, agent_id, {**sent, "log": logs[0]})

@@ -76,9 +76,9 @@ with backuplog.open_store("sqlite:///" + path, busy_timeout=10) as store:
 """
 
 
-@pytest.mark.parametrize(("kind", "signals"), [("own", 1000), ("bound", 500)])
+@pytest.mark.parametrize(("kind", "signals"), [("own", 2000), ("bound", 1000)])
 def test_a_signal_leaves_nothing_open(tmp_path: Path, kind: str, signals: int) -> None:
-    """After each of many signals, others can write, and what was acknowledged is there."""
+    """After each of thousands of signals, others can write, and what was acknowledged is there."""
     command = [sys.executable, "-c", PROGRAM, kind, str(tmp_path / "backups.db"), f"{signals}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -15,7 +15,7 @@ from web_site import running
 
 HERE = Path(__file__).parent
 SEED = "20261124"
-EXAMPLES = "5"
+EXAMPLES = "8"
 
 
 # With BACKUPLOG_TEST_EXAMPLES all four pairs are tried, with so many examples.
