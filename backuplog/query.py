@@ -68,7 +68,7 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
 
 def _warn_of_unknown(store: Store, statuses: set[str]) -> None:
     """Log, once, each status that nobody knows and no run has: a filter that is misspelled finds nothing, silently."""
-    for status in sorted(filter(store.is_first, statuses)):
+    for status in sorted(filter(store.should_warn_of, statuses)):
         with suppress(StoreError):  # The list is there already.
             if store.backend.list_runs(RunQuery(status=status), after=None, limit=1):
                 continue

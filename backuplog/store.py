@@ -148,8 +148,8 @@ class Store:
         )
         return again(method, *arguments, **keywords)
 
-    def is_first(self, word: str) -> bool:
-        """Return whether this tenant is to be warned of a word: once, and of a thousand words at most.
+    def should_warn_of(self, word: str) -> bool:
+        """Return whether to log a warning about a word: once for each tenant, and a thousand times at most.
 
         Args:
             word: What the warning is about.
