@@ -14,13 +14,12 @@ deduplicated size of borg 1 is after compression, that of borg 2 before it. What
 289" where that archive held 277 of them. Text does not tell which lines are warnings; ``--log-json`` does.
 """
 
-import json
 import re
 from typing import Any, Final
 
 from backuplog.normalise import MAX_DURATION_SECONDS
 
-from .tool import DECODING, FailedItems, Tool, Work, as_count, as_size
+from .tool import DECODING, FailedItems, Tool, Work, as_count, as_size, read_json
 
 __all__ = ["BORG", "BorgParser"]
 
@@ -149,9 +148,8 @@ class BorgParser:
 
     def _read_message(self, line: bytes) -> None:
         """Read a line of ``--log-json``."""
-        try:
-            entry = json.loads(line.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
+        entry = read_json(line)
+        if not entry:
             return
         self._format = "log-json"
         path, level, message = (entry.get(name) for name in ("path", "levelname", "message"))

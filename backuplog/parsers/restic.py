@@ -4,7 +4,6 @@ Sources: https://restic.readthedocs.io/en/v0.18.1/075_scripting.html for the lin
 restic at the tags v0.9.6 to v0.19.1 for the wording of text and the fields of each version.
 """
 
-import json
 import re
 from collections import Counter
 from typing import Any, Final
@@ -13,7 +12,7 @@ import attrs
 
 from backuplog.normalise import MAX_DURATION_SECONDS
 
-from .tool import DECODING, FailedItems, Tool, Work, as_count, as_size
+from .tool import DECODING, FailedItems, Tool, Work, as_count, as_size, read_json
 
 __all__ = ["RESTIC"]
 
@@ -80,8 +79,6 @@ _FIGURES: Final = (
 )
 _SUMMARY: Final = 5  # lines that cost as much as one of a summary
 _NO_ERRORS: Final = {"errors": 0, "warnings": 0}
-# An error names a path of up to 4,096 bytes twice, with up to 6 characters a byte. Decoding more takes too much memory.
-_LONGEST_JSON: Final = 65_536
 
 
 @attrs.define
@@ -174,11 +171,7 @@ class _Restic:
 
     def _read_json(self, raw: bytes) -> None:
         self._work.spend(DECODING)
-        document: Any
-        try:
-            document = json.loads(raw.decode("utf-8", "replace")) if len(raw) <= _LONGEST_JSON else {}
-        except (ValueError, RecursionError):
-            return
+        document = read_json(raw)
         match document:
             case {"message_type": "error", "during": "scan" | "archival", "item": str(item)}:
                 self._told["error"] += 1

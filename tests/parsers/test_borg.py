@@ -240,15 +240,15 @@ def test_status_lines() -> None:
 
 def test_progress_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines of progress, and status lines other than of failures, are passed over as bytes."""
-
-    def refuse(_: object) -> None:
-        raise AssertionError("decoded")
-
-    monkeypatch.setattr("backuplog.parsers.borg.json.loads", refuse)
+    decoded: list[bytes] = []
+    monkeypatch.setattr("backuplog.parsers.borg.read_json", lambda line: decoded.append(line) or {})
     kinds = ["archive_progress", "progress_percent", "progress_message"]
     lines = [{"original_size": 1, "nfiles": 2, "path": "/E", "type": kind, "finished": False} for kind in kinds]
     lines += [{"type": "file_status", "status": "A", "path": "E"}, {"type": "log_message", "levelname": "INFO"}]
     assert parse_log("".join(json.dumps(line) + "\n" for line in lines) * 9, tools=(BORG,)) is None
+    assert decoded == []
+    parse_log(json.dumps({"type": "log_message", "time": 1, "levelname": "ERROR"}) + "\n", tools=(BORG,))
+    assert len(decoded) == 1
 
 
 @pytest.mark.parametrize(
