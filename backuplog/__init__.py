@@ -5,6 +5,7 @@ and read with ``query_runs``, ``get_run`` and ``read_log``.
 """
 
 from .agent import get_agent, list_agents, register_agent
+from .append import append_log
 from .chunk import CHUNK_BYTES, MAX_LOG_BYTES
 from .convert import parse_task_result
 from .errors import (
@@ -18,8 +19,10 @@ from .errors import (
     InvalidInput,
     InvalidQuery,
     InvalidTaskResult,
+    LogClosed,
     LogExpired,
     LogLost,
+    LogOffsetMismatch,
     LogReplaced,
     PayloadTooLarge,
     RateLimited,
@@ -32,6 +35,7 @@ from .errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
+from .follow import LogProgress, follow_log, read_log_since
 from .ingest import ingest_task_result, ingest_task_results
 from .log import iter_log, read_log, tail_log
 from .model import (
@@ -41,6 +45,7 @@ from .model import (
     BackupRun,
     LogState,
     Outcome,
+    Progress,
     Receipt,
     RunPage,
     RunQuery,
@@ -50,6 +55,7 @@ from .model import (
 from .observe import IngestEvent, LoggingObserver, Observer
 from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
+from .redact import Redactor, SecretRedactor
 from .row import TABLES
 from .store import Store, open_store
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
@@ -73,22 +79,28 @@ __all__ = [
     "InvalidInput",
     "InvalidQuery",
     "InvalidTaskResult",
+    "LogClosed",
     "LogExpired",
     "LogLost",
+    "LogOffsetMismatch",
+    "LogProgress",
     "LogReplaced",
     "LogState",
     "LoggingObserver",
     "Observer",
     "Outcome",
     "PayloadTooLarge",
+    "Progress",
     "RateLimited",
     "Receipt",
+    "Redactor",
     "RunConflict",
     "RunNotFound",
     "RunPage",
     "RunQuery",
     "RunStats",
     "SchemaOutdated",
+    "SecretRedactor",
     "Store",
     "StoreError",
     "StoreUnavailable",
@@ -96,6 +108,8 @@ __all__ = [
     "TransactionRolledBack",
     "Unauthenticated",
     "UnsupportedMedia",
+    "append_log",
+    "follow_log",
     "get_agent",
     "get_run",
     "ingest_task_result",
@@ -110,6 +124,7 @@ __all__ = [
     "parse_task_result",
     "query_runs",
     "read_log",
+    "read_log_since",
     "register_agent",
     "revoke_agent_token",
     "tail_log",

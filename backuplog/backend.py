@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from uuid import UUID
 
 from .chunk import CHUNK_BYTES, Chunk, Frame, Log, compress, decode, place, split
-from .delivery import Answer, AnswerT, Change, Decision, StoredRun, Submission, prepare_submission
+from .delivery import Amendment, Answer, AnswerT, Change, Decision, StoredRun, Submission
 from .errors import (
     AgentNotFound,
     CorruptLog,
@@ -23,6 +23,7 @@ from .errors import (
 )
 from .model import DEFAULT_TENANT, FIGURES, Agent, AgentToken, BackupRun, LogState, Receipt, RunQuery, RunStats
 from .normalise import as_duration, option
+from .prepare import prepare_submission
 from .row import (
     AGENT_COLUMNS,
     CHUNK_COLUMNS,
@@ -57,6 +58,7 @@ __all__ = [
     "Agent",
     "AgentNotFound",
     "AgentToken",
+    "Amendment",
     "Answer",
     "AnswerT",
     "Backend",

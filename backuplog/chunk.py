@@ -27,6 +27,9 @@ else:
 CHUNK_BYTES: Final = 1_048_576
 """The most bytes of log that one chunk holds: 1 MiB."""
 
+WHOLE_BYTES: Final = CHUNK_BYTES - 3
+"""The fewest bytes of a chunk that is followed by others: a character of UTF-8 is not cut."""
+
 MAX_LOG_BYTES: Final = 1_073_741_824
 """The longest log that is stored whole by default, in bytes: 1 GiB. Of a longer log, the head and the tail are kept."""
 
@@ -145,8 +148,8 @@ def truncate(log: bytes, max_bytes: int) -> tuple[bytes, int]:
         What is kept, with the line that says so, and how many bytes are not: 0 for a log that is kept whole, because
         the line takes more room than what it would stand for.
     """
-    head = _border(log, max_bytes // 2)
-    tail = _border(log, len(log) - max_bytes // 2)
+    head = border(log, max_bytes // 2)
+    tail = border(log, len(log) - max_bytes // 2)
     note = b"\n[backuplog: %d bytes of this log were dropped here]\n" % (tail - head)
     if len(note) >= tail - head:
         return log, 0
@@ -169,7 +172,7 @@ def split(log: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     if isinstance(log, bytes):
         start = 0
         while len(log) - start > chunk_bytes:
-            stop = _border(log, start + chunk_bytes)
+            stop = border(log, start + chunk_bytes)
             yield log[start:stop]
             start = stop
         if start < len(log):
@@ -180,7 +183,7 @@ def split(log: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     for start in range(0, len(log), stretch):
         rest += _as_bytes(log[start : start + stretch])
         while len(rest) > chunk_bytes:
-            stop = _border(rest, chunk_bytes)
+            stop = border(rest, chunk_bytes)
             yield rest[:stop]
             rest = rest[stop:]
     if rest:
@@ -259,6 +262,11 @@ def _as_bytes(log: str | bytes) -> bytes:
     return log if isinstance(log, bytes) else log.encode("utf-8", "surrogatepass")
 
 
+def sha256_of(log: str | bytes) -> bytes:
+    """Return the SHA-256 of a log, 32 bytes."""
+    return hashlib.sha256(log).digest() if isinstance(log, bytes) else _digest(log)[1]
+
+
 def _digest(log: str) -> tuple[int, bytes]:
     """Measure a long text and take its SHA-256, without encoding it whole."""
     size, sha256 = 0, hashlib.sha256()
@@ -268,9 +276,14 @@ def _digest(log: str) -> tuple[int, bytes]:
     return size, sha256.digest()
 
 
-def _border(log: bytes, limit: int) -> int:
-    """Find where to split at or before ``limit``: not inside a character, unless the bytes there are not UTF-8."""
-    for back in range(4):
+def border(log: bytes, limit: int) -> int:
+    """Find where to split at or before ``limit``: not inside a character, unless the bytes there are not UTF-8.
+
+    Args:
+        log: The log, longer than ``limit``.
+        limit: Where to split at the latest.
+    """
+    for back in range(min(4, limit + 1)):
         byte = log[limit - back]
         if byte & 0xC0 != 0x80:  # Not a continuation byte: a character begins here.
             length = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4

@@ -12,7 +12,7 @@ import cattrs
 
 from .decode import decode_json, refuse, require_few_items, require_few_values
 from .errors import FieldError, InvalidTaskResult
-from .model import FIGURES, BackupRun, RunStats, TaskResult
+from .model import FIGURES, BackupRun, Progress, RunStats, TaskResult
 
 converter: Final = cattrs.Converter()
 """Structures a ``TaskResult`` from its wire form: camelCase keys, ``null`` the same as absent, others ignored; gives a
@@ -30,7 +30,10 @@ def wire_names(model: type[Any]) -> dict[str, str]:
 
 
 _RESULT_NAMES: Final = wire_names(TaskResult)
-_STATS_NAMES: Final = wire_names(RunStats)
+# What a result holds as objects of their own.
+_PARTS: Final[Mapping[str, tuple[type[Any], Mapping[str, str]]]] = {
+    name: (model, wire_names(model)) for name, model in (("stats", RunStats), ("progress", Progress))
+}
 _LONGEST_NAME: Final = 50
 _SEPARATORS: Final = str.maketrans("", "", "_- ")
 
@@ -52,15 +55,16 @@ def _structure_task_result(payload: Mapping[str, Any], _: type[TaskResult]) -> T
     values = {name: payload[key] for key, name in _RESULT_NAMES.items() if payload.get(key) is not None}
     misspelled = _misspelled(payload, _RESULT_NAMES)
     errors: list[FieldError] = []
-    if isinstance(values.get("stats"), Mapping):
-        stats: Mapping[str, Any] = values["stats"]
-        misspelled |= {f"stats.{key}": f"stats.{found}" for key, found in _misspelled(stats, _STATS_NAMES).items()}
+    for part, (model, names) in _PARTS.items():
+        if not isinstance(values.get(part), Mapping):
+            continue
+        sent: Mapping[str, Any] = values[part]
+        misspelled |= {f"{part}.{key}": f"{part}.{found}" for key, found in _misspelled(sent, names).items()}
         try:
-            present = {name: stats[key] for key, name in _STATS_NAMES.items() if stats.get(key) is not None}
-            values["stats"] = RunStats(**present)
+            values[part] = model(**{name: sent[key] for key, name in names.items() if sent.get(key) is not None})
         except InvalidTaskResult as invalid:
-            del values["stats"]
-            errors += _on_the_wire(invalid, _STATS_NAMES, "$.stats.")
+            del values[part]
+            errors += _on_the_wire(invalid, names, f"$.{part}.")
     try:
         result = TaskResult(**values)
     except InvalidTaskResult as invalid:
@@ -151,13 +155,38 @@ def run_document(run: BackupRun) -> dict[str, Any]:
 
 def stats_details(stats: RunStats) -> str | None:
     """Return as JSON what figures say beyond those that are columns of their own; None where they say no more."""
-    known = {
-        field.name: getattr(stats, field.name)
-        for field in attrs.fields(RunStats)[len(FIGURES) :]
-        if getattr(stats, field.name) != field.default
-    }
+    known = {name: value for name, value in _known(stats).items() if name not in FIGURES}
     # In one form for ever: it is part of a submission's digest.
     return json.dumps(known, sort_keys=True, separators=(",", ":")) if known else None
+
+
+def progress_text(progress: Progress) -> str:
+    """Return as JSON what a task says of its progress."""
+    return json.dumps(_known(progress), sort_keys=True, separators=(",", ":"))
+
+
+def progress_from(text: str) -> Progress:
+    """Return the progress that ``progress_text`` wrote.
+
+    Raises:
+        ValueError: It is not what that wrote.
+    """
+    return Progress(**_json_object(text))
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    known: Any = json.loads(text)
+    if not isinstance(known, dict):
+        raise ValueError("what should be a JSON object is none")  # noqa: TRY004 - one kind of error
+    return known  # pyright: ignore[reportUnknownVariableType]
+
+
+def _known(model: attrs.AttrsInstance) -> dict[str, Any]:
+    return {
+        field.name: getattr(model, field.name)
+        for field in attrs.fields(type(model))
+        if getattr(model, field.name) != field.default
+    }
 
 
 def stats_from(figures: Sequence[int | None], details: str | None) -> RunStats | None:
@@ -168,8 +197,5 @@ def stats_from(figures: Sequence[int | None], details: str | None) -> RunStats |
     """
     known: dict[str, Any] = {name: value for name, value in zip(FIGURES, figures, strict=True) if value is not None}
     if details is not None:
-        more: Any = json.loads(details)
-        if not isinstance(more, dict):
-            raise ValueError("its details are not a JSON object")
-        known |= more
+        known |= _json_object(details)
     return RunStats(**known) if known else None

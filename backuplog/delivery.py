@@ -6,20 +6,15 @@ decides nothing itself, so that a new kind of change needs no new code in any ba
 """
 
 import hashlib
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
 
-from .chunk import MAX_LOG_BYTES, Chunk, Log, prepare_log
-from .convert import stats_details
-from .errors import AgentNotFound, RunConflict
-from .model import FIGURES, BackupRun, LogState, Outcome, Receipt, RunStats, TaskResult
-
-Answer: TypeAlias = Receipt | AgentNotFound | RunConflict
-"""The answer to a submitted result."""
+from .chunk import Chunk, Log, compress, place, split
+from .errors import AgentNotFound, LogOffsetMismatch, RunConflict
+from .model import BackupRun, LogState, Outcome, Receipt, RunStats
 
 AnswerT = TypeVar("AnswerT")
 """The answer to any kind of change, in annotations."""
@@ -27,7 +22,7 @@ AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 _SIZES: Final = frozenset({"data_added", "total_bytes_processed", "data_added_packed", "data_compressed"})
 _REMEMBERED: Final = 16
-_EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+_EMPTY_SHA256: Final = hashlib.sha256().digest()
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +37,11 @@ class StoredRun:
         end_time_reported: Whether the agent reported the run's end time.
         log_version: The version under which the chunks of the run's log are stored. It grows when the log is replaced,
             so that a reader never mixes two logs.
+        log_gap: Between which two offsets bytes of an appended log are missing, because it was too long; ``(0, 0)`` if
+            none are.
+        log_context: What redaction has to know of the end of a log that grows.
+        log_held: The last bytes of a log that grows, which may yet turn out to be a secret. They are received, and not
+            part of the log before that is decided.
     """
 
     run: BackupRun
@@ -49,6 +49,24 @@ class StoredRun:
     superseded: tuple[bytes, ...] = ()
     end_time_reported: bool
     log_version: int = 1
+    log_gap: tuple[int, int] = (0, 0)
+    log_context: bytes = attrs.field(default=b"", repr=False)
+    log_held: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def log_end(self) -> int:
+        """How many bytes of the log were received: the offset at which it goes on."""
+        is_lost = self.run.log_state is LogState.LOST
+        return 0 if is_lost else self.offset_of(self.run.log_bytes) + len(self.log_held)
+
+    def offset_of(self, position: int) -> int:
+        """Return under which offset the byte at a position in the log is stored. They differ behind a gap."""
+        start, stop = self.log_gap
+        return position if position < start else position + stop - start
+
+    def has_log_of(self, other: "StoredRun") -> bool:
+        """Return whether the logs of two states of a run are the same."""
+        return (self.log_version, self.log_end, self.log_gap) == (other.log_version, other.log_end, other.log_gap)
 
 
 @attrs.frozen(kw_only=True)
@@ -62,12 +80,14 @@ class Decision(Generic[AnswerT_co]):
             one at a time, because a log may be larger than memory.
         drop: Before storing ``chunks``, delete the run's chunks that begin at this offset or later, whatever their
             version. 0 deletes the whole log, None deletes nothing.
+        drop_until: Keep those that begin at this offset or later; None keeps none.
     """
 
     answer: AnswerT_co
     write: StoredRun | None = None
     chunks: Iterable[Chunk] = attrs.field(default=(), repr=False)
     drop: int | None = None
+    drop_until: int | None = None
 
 
 class Change(Protocol[AnswerT_co]):
@@ -96,6 +116,80 @@ class Change(Protocol[AnswerT_co]):
 
 
 @attrs.frozen(kw_only=True)
+class Amendment:
+    """A change that is made only if the run is still as it was read: growing its log, closing, recording, expiring.
+
+    Whoever makes it reads the run and whatever else it needs outside of any lock, decides, and begins again if the
+    answer is False.
+
+    Attributes:
+        read: The run as it was read.
+        write: The run to store in its place.
+        parts: Bytes of the log to store, each with its offset.
+        drop: As in ``Decision``.
+        drop_until: As in ``Decision``.
+    """
+
+    read: StoredRun
+    write: StoredRun
+    parts: tuple[tuple[int, bytes], ...] = attrs.field(default=(), repr=False)
+    drop: int | None = None
+    drop_until: int | None = None
+    requires_agent: None = None
+
+    @property
+    def run_id(self) -> UUID:
+        """The id of the run."""
+        return self.read.run.id
+
+    def decide(self, stored: StoredRun | None) -> Decision[bool]:
+        """Decide to make the change if the run is as it was read, and answer whether it is.
+
+        Args:
+            stored: What is stored under the run's id; None if nothing is.
+        """
+        if stored != self.read:
+            return Decision(answer=False)
+        drop, drop_until = self.drop, self.drop_until
+        return Decision(answer=True, write=self.write, chunks=self.chunks(), drop=drop, drop_until=drop_until)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Return the chunks of the parts, in order, anew at each call."""
+        for offset, part in self.parts:
+            yield from place(map(compress, split(part)), self.run_id, self.write.log_version, offset)
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """What an agent says of a whole log that it has sent in pieces.
+
+    Attributes:
+        size: How long it is, in bytes; None if the agent does not say.
+        sha256: Its SHA-256, 32 bytes; None if the agent does not say.
+        is_truncated: Whether no more of it will come, though it is longer.
+    """
+
+    size: int | None = None
+    sha256: bytes | None = None
+    is_truncated: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class OpenLog:
+    """The answer to a result that ends a task with an appended log: read the log, and submit the result with it.
+
+    Attributes:
+        stored: The run whose log is to be read.
+    """
+
+    stored: StoredRun
+
+
+Answer: TypeAlias = Receipt | AgentNotFound | RunConflict | LogOffsetMismatch | OpenLog
+"""The answer to a submitted result."""
+
+
+@attrs.frozen(kw_only=True)
 class Submission:
     """The change that an arriving result makes.
 
@@ -104,6 +198,8 @@ class Submission:
         digest: SHA-256 of every field and the log, 32 bytes: the same content has the same digest.
         end_time_reported: Whether the agent reported the end time.
         log: The log to store; None if none was sent, or if it could not be stored (``run.log_state`` is then ``lost``).
+        claim: What the agent says of a log that it has sent in pieces.
+        closing: The amendment that closes that log, once it has been read; None before.
         requires_agent: The agent that must be stored; None if it is known to exist.
     """
 
@@ -111,12 +207,19 @@ class Submission:
     digest: bytes
     end_time_reported: bool
     log: Log | None
+    claim: Claim = Claim()
+    closing: Amendment | None = attrs.field(default=None, repr=False)
     requires_agent: UUID | None
 
     @property
     def run_id(self) -> UUID:
         """The id of the run that the result is about."""
         return self.run.id
+
+    @property
+    def brings_log(self) -> bool:
+        """Whether a log came with the result, be it that it could not be stored."""
+        return self.log is not None or self.run.log_state is LogState.LOST
 
     def without_log(self) -> "Submission":
         """Return the submission without its log, which then counts as lost."""
@@ -129,7 +232,9 @@ class Submission:
             stored: What is stored under the task's id; None if nothing is.
         """
         if stored is None:
-            first = StoredRun(run=self.run, digest=self.digest, end_time_reported=self.end_time_reported)
+            first = self._first()
+            if not (self.brings_log or self.run.is_active or self._is_all(first)):
+                return Decision(answer=LogOffsetMismatch(0))
             return self._decision(Outcome.CREATED, first.run, first, self.log)
         if stored.run.agent_id != self.run.agent_id:
             return Decision(answer=RunConflict())
@@ -139,20 +244,63 @@ class Submission:
             return self._decision(Outcome.UPDATED, run, found, self.log, drop=0)
         if self.digest == stored.digest:
             return self._decision(Outcome.REPLAYED, stored.run)
-        if self.digest in stored.superseded:
+        if self.digest in stored.superseded or (self.run.is_active and not stored.run.is_active):
             return self._decision(Outcome.STALE, stored.run)
-        if not stored.run.is_active:
-            if self.run.is_active:
-                return self._decision(Outcome.STALE, stored.run)
-            if self._ended_before(stored):
-                # Remembered, so that a retry stays stale even when what is stored by then has no end time to compare.
-                late, superseded = stored.superseded[:-_REMEMBERED], stored.superseded[-_REMEMBERED:]
-                remembered = attrs.evolve(stored, superseded=((*late, self.digest)[-_REMEMBERED:] + superseded))
-                return self._decision(Outcome.STALE, stored.run, remembered)
-        write = self._replacing(stored)
-        if write.log_version == stored.log_version:
+        if not stored.run.is_active and self._ended_before(stored):
+            # Remembered, so that a retry stays stale even when what is stored by then has no end time to compare.
+            late, superseded = stored.superseded[:-_REMEMBERED], stored.superseded[-_REMEMBERED:]
+            remembered = attrs.evolve(stored, superseded=((*late, self.digest)[-_REMEMBERED:] + superseded))
+            return self._decision(Outcome.STALE, stored.run, remembered)
+        return self._replace(stored)
+
+    def _first(self) -> StoredRun:
+        return StoredRun(run=self.run, digest=self.digest, end_time_reported=self.end_time_reported)
+
+    def _replace(self, stored: StoredRun) -> Decision[Answer]:
+        """Put the result in the place of an older one, whose log stays if its task was active and no other came."""
+        is_meant = self.claim.size or self.claim.sha256
+        if self.brings_log or not (stored.run.is_active or is_meant):
+            write = self._replacing(stored, attrs.evolve(self._first(), log_version=stored.log_version + 1))
+            return self._decision(Outcome.UPDATED, write.run, write, self.log, drop=0)
+        if self.run.is_active:
+            write = self._replacing(stored, stored)
             return self._decision(Outcome.UPDATED, write.run, write)
-        return self._decision(Outcome.UPDATED, write.run, write, self.log, drop=0)
+        return self._end(stored)
+
+    def _end(self, stored: StoredRun) -> Decision[Answer]:
+        """End a task whose log has come before its result, and stays."""
+        closing = self.closing
+        if stored.run.log_state is not LogState.OPEN:
+            closing = Amendment(read=stored, write=stored)
+        elif closing is None or not stored.has_log_of(closing.read):
+            return Decision(answer=OpenLog(stored=stored))
+        log = closing.write
+        if not self._is_all(log):
+            return Decision(answer=LogOffsetMismatch(log.log_end))
+        if self.claim.is_truncated:
+            missing = max(0, (self.claim.size or 0) - log.log_end)
+            truncated = attrs.evolve(
+                log.run, log_state=LogState.TRUNCATED, dropped_bytes=log.run.dropped_bytes + missing
+            )
+            log = attrs.evolve(log, run=truncated)
+        write = self._replacing(stored, log)
+        stats = joined(self.run.stats, log.run.stats)
+        snapshot_id = self.run.snapshot_id or (stats.snapshot_id if stats else None)
+        write = attrs.evolve(write, run=attrs.evolve(write.run, stats=stats, snapshot_id=snapshot_id))
+        decision = self._decision(Outcome.UPDATED, write.run, write)
+        return attrs.evolve(decision, chunks=closing.chunks(), drop=closing.drop)
+
+    def _is_all(self, stored: StoredRun) -> bool:
+        """Whether what is stored of a log is all that the agent says it has sent."""
+        claim, run = self.claim, stored.run
+        if claim.is_truncated:
+            return True
+        if claim.sha256 is None or run.redactions or run.dropped_bytes:
+            is_same = True  # What was masked or dropped is not to be compared any more.
+        else:
+            is_same = run.log_sha256 == claim.sha256 or (run.log_sha256 is None and stored.log_end > 0)
+            is_same = is_same or (stored.log_end == 0 and claim.sha256 == _EMPTY_SHA256)
+        return is_same and claim.size in (None, stored.log_end)
 
     def _decision(
         self,
@@ -164,7 +312,7 @@ class Submission:
         drop: int | None = None,
     ) -> Decision[Answer]:
         # Only who has sent a log can send it again: nobody else is told that it was lost.
-        is_anothers = outcome is Outcome.STALE or self.run.log_state is LogState.NONE
+        is_anothers = outcome is Outcome.STALE or not self.brings_log
         is_hidden = run.log_state is LogState.LOST and is_anothers
         return Decision(
             answer=Receipt(
@@ -191,14 +339,11 @@ class Submission:
             return False
         return ended < stands
 
-    def _replacing(self, stored: StoredRun) -> StoredRun:
-        run, log_version = attrs.evolve(self.run, received_at=stored.run.received_at), stored.log_version + 1
-        if stored.run.is_active and run.log_state is LogState.NONE:
-            # No log was sent: what the task appended while it ran stays, and is closed when the task has ended.
-            run, log_version = _with_log_of(run, stored.run), stored.log_version
-            if run.log_state is LogState.OPEN and not run.is_active:
-                run = attrs.evolve(run, log_state=LogState.COMPLETE)
-        return StoredRun(
+    def _replacing(self, stored: StoredRun, log: StoredRun) -> StoredRun:
+        """Put the result in the place of what is stored, with the log of another: its own, or the one that stays."""
+        run = attrs.evolve(_with_log_of(self.run, log.run), received_at=stored.run.received_at)
+        return attrs.evolve(
+            log,
             run=run,
             digest=self.digest,
             superseded=(
@@ -206,70 +351,16 @@ class Submission:
                 *(*stored.superseded[-_REMEMBERED:], stored.digest)[-_REMEMBERED:],
             ),
             end_time_reported=self.end_time_reported,
-            log_version=log_version,
         )
 
 
-def prepare_submission(
-    result: TaskResult,
-    *,
-    tenant_id: UUID,
-    agent_id: UUID,
-    received_at: datetime,
-    requires_agent: UUID | None,
-    max_log_bytes: int = MAX_LOG_BYTES,
-    read: RunStats | None = None,
-) -> Submission:
-    """Prepare an arriving result for a backend: settle its times, prepare its log and compute its digest.
+def joined(sent: RunStats | None, read: RunStats | None) -> RunStats | None:
+    """Fill in what the agent did not send from what its log tells.
 
     Args:
-        result: The result.
-        tenant_id: The tenant that the run will belong to.
-        agent_id: The agent that sent the result.
-        received_at: When the result was received, in UTC.
-        requires_agent: The agent that must be stored; None if it is known to exist.
-        max_log_bytes: The longest log to keep whole, in bytes. Of a longer log, only the head and the tail are kept.
-        read: The figures that the log tells; None if it tells none. Those that the agent sent win.
+        sent: The figures that the agent sent.
+        read: The figures that its log tells.
     """
-    stats = _joined(result.stats, read)
-    log, log_sha256 = (None, None) if result.log is None else prepare_log(result.log, max_bytes=max_log_bytes)
-    end_time = result.end_time or received_at
-    try:
-        start_time = result.start_time or end_time - timedelta(seconds=result.duration_seconds)
-    except OverflowError:  # An agent whose clock is not set: no result is refused for that.
-        start_time = _EARLIEST
-    is_active = result.is_active
-    run = BackupRun(
-        id=result.task_id,
-        tenant_id=tenant_id,
-        agent_id=agent_id,
-        policy_id=result.policy_id,
-        task_type=result.task_type,
-        status=result.status,
-        start_time=start_time,
-        end_time=None if is_active else end_time,
-        duration_seconds=result.duration_seconds,
-        error_message=result.error_message,
-        snapshot_id=result.snapshot_id or (stats.snapshot_id if stats else None),
-        received_at=received_at,
-        updated_at=received_at,
-        log_state=LogState.NONE if not log else LogState.TRUNCATED if log.dropped_bytes else LogState.COMPLETE,
-        log_bytes=log.size if log else 0,
-        log_sha256=log.sha256 if log else None,
-        dropped_bytes=log.dropped_bytes if log else 0,
-        stats=stats,
-    )
-    return Submission(
-        run=run,
-        digest=_digest(result, log_sha256),
-        end_time_reported=result.end_time is not None and not is_active,
-        log=log,
-        requires_agent=requires_agent,
-    )
-
-
-def _joined(sent: RunStats | None, read: RunStats | None) -> RunStats | None:
-    """Fill in what the agent did not send from what its log tells."""
     if sent is None or read is None:
         return sent or read
     given: dict[str, Any] = {
@@ -288,23 +379,5 @@ def _with_log_of(run: BackupRun, other: BackupRun) -> BackupRun:
         log_bytes=other.log_bytes,
         log_sha256=other.log_sha256,
         dropped_bytes=other.dropped_bytes,
+        redactions=other.redactions,
     )
-
-
-def _digest(result: TaskResult, log_sha256: bytes | None) -> bytes:
-    """Digest every field. It is stored: another order or form would make every retry across an upgrade an update."""
-    # No field can hold a NUL, so that two different results never join to the same text.
-    fields = [
-        result.policy_id.hex,
-        result.task_type,
-        result.status,
-        repr(result.duration_seconds),
-        result.snapshot_id or "",
-        result.error_message or "",
-        result.start_time.isoformat() if result.start_time else "",
-        result.end_time.isoformat() if result.end_time else "",
-        log_sha256.hex() if log_sha256 else "",
-    ]
-    if result.stats:
-        fields += [*(repr(getattr(result.stats, name)) for name in FIGURES), stats_details(result.stats) or ""]
-    return hashlib.sha256("\0".join(fields).encode()).digest()

@@ -156,6 +156,36 @@ class RunConflict(BackuplogError):
     http_status = 409
 
 
+class LogClosed(BackuplogError):
+    """The task has ended, and its log grows no more: send what is missing of it with a result, as its log."""
+
+    error_type = "log_closed"
+    http_status = 409
+
+
+class LogOffsetMismatch(BackuplogError):
+    """The log has another length or other bytes than was said: go on at the expected offset.
+
+    Attributes:
+        expected_offset: How many bytes of the log were received: the offset at which it goes on.
+    """
+
+    error_type = "log_offset_mismatch"
+    http_status = 409
+
+    def __init__(self, expected_offset: int) -> None:
+        """Make the error."""
+        self.expected_offset = expected_offset
+        super().__init__(
+            f"{expected_offset:,} bytes of the log were received, not what was said of it: go on at that offset, or "
+            "send the whole log with the result"
+        )
+
+    def __reduce__(self) -> tuple[type["LogOffsetMismatch"], tuple[int]]:
+        """Pickle by the offset, so that the error crosses a process border whole."""
+        return type(self), (self.expected_offset,)
+
+
 class LogLost(BackuplogError):
     """The log could not be stored when it was received: have its agent send the result again."""
 

@@ -12,25 +12,31 @@ import attrs
 
 from .agent import ask_integrator
 from .chunk import MAX_LOG_BYTES
+from .close import close_log
 from .convert import take_task_result
-from .delivery import Submission, prepare_submission
+from .delivery import Amendment, OpenLog, StoredRun, Submission
 from .errors import (
     AgentNotFound,
     BackuplogError,
+    CorruptLog,
     InvalidTaskResult,
+    LogReplaced,
     StoreError,
     StoreUnavailable,
     TransactionRolledBack,
 )
-from .model import Receipt, TaskResult
+from .model import LogState, Receipt, TaskResult
 from .normalise import argument, as_log_cap, as_time, as_uuid
 from .observe import IngestEvent
 from .parsers import Work, parse_log
+from .prepare import prepare_submission
 from .store import Store, require_store
 
 # One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
 _BATCH_RESULTS: Final = 500
 _BATCH_LOG_BYTES: Final = 8 * 1_048_576
+# A log that grows is read again where more came while it was read.
+_MOST_CLOSINGS: Final = 10
 
 Result: TypeAlias = bytes | str | Mapping[str, Any] | TaskResult
 
@@ -63,6 +69,8 @@ def ingest_task_result(
         InvalidTaskResult: The result or another argument is malformed; nothing was written.
         AgentNotFound: This tenant has no such agent.
         RunConflict: The task id belongs to another agent.
+        LogOffsetMismatch: The log that ``append_log`` has stored is not the one that the result describes. The error
+            says where to go on; send the result again afterwards.
         StoreUnavailable: The store is busy or cannot be reached. Send the result again; nothing is counted twice.
         StoreError: The store failed.
     """
@@ -114,7 +122,6 @@ def ingest_task_results(
             if is_known(agent_id) is False:
                 item.answer = AgentNotFound()
             else:
-                log, kind, tools = result.log, result.task_type, store.parsers
                 item.submission = prepare_submission(
                     result,
                     tenant_id=store.tenant_id,
@@ -122,7 +129,8 @@ def ingest_task_results(
                     received_at=received_at or datetime.now(UTC),
                     requires_agent=agent_id if store.agent_exists is None else None,
                     max_log_bytes=max_log_bytes,
-                    read=None if log is None else parse_log(log, task_type=kind, tools=tools, work=work),
+                    redactor=store.redactor,
+                    read=partial(parse_log, task_type=result.task_type, tools=store.parsers, work=work),
                 )
                 if item.submission.log is not None:
                     item.log_bytes = item.submission.log.received_bytes
@@ -137,7 +145,7 @@ def ingest_task_results(
     begun = time.perf_counter()
     for batch in _batches(map(arrive, results)):
         waiting = [item for item in batch if item.answer is None]
-        unavailable = unavailable or _submit(store, waiting)
+        unavailable = unavailable or _submit(store, waiting, work)
         for item in waiting:
             item.answer = item.answer or unavailable
         answers += [item.answer for item in batch if item.answer is not None]
@@ -158,7 +166,8 @@ class _Item:
         submission: What it is for a store; None where it was refused before.
         log_bytes: How long the log is that came with it; None for a result without one.
         answer: What it is answered with; None where nothing is known yet.
-        lost: Why its log was not stored, though the result was.
+        lost: Why its log was not stored or not read, though the result was stored.
+        closings: How often the log that it closes was read.
     """
 
     agent_id: UUID | str
@@ -166,23 +175,29 @@ class _Item:
     log_bytes: int | None = None
     answer: Receipt | BackuplogError | None = None
     lost: StoreError | None = None
+    closings: int = 0
 
 
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     batch: list[_Item] = []
     log_bytes = 0
+    ended = set[UUID]()  # Those that may have an appended log to be read first: what comes after them waits.
     for item in items:
         size = item.submission.run.log_bytes if item.submission else 0
-        if batch and (len(batch) == _BATCH_RESULTS or log_bytes + size > _BATCH_LOG_BYTES):
+        is_closed = item.submission is not None and item.submission.run_id in ended
+        if batch and (len(batch) == _BATCH_RESULTS or log_bytes + size > _BATCH_LOG_BYTES or is_closed):
             yield batch
             batch, log_bytes = [], 0
+            ended.clear()
         batch.append(item)
         log_bytes += size
+        if item.submission is not None and item.submission.log is None:
+            ended.add(item.submission.run_id)
     if batch:
         yield batch
 
 
-def _submit(store: Store, items: Sequence[_Item]) -> StoreUnavailable | None:
+def _submit(store: Store, items: Sequence[_Item], work: Work) -> StoreUnavailable | None:
     """Submit in one transaction; where that fails, each by itself; where that fails, each without its log.
 
     Returns:
@@ -199,15 +214,43 @@ def _submit(store: Store, items: Sequence[_Item]) -> StoreUnavailable | None:
         return error
     except StoreError as error:
         if len(items) > 1:
-            return next(filter(None, (_submit(store, [item]) for item in items)), None)
+            return next(filter(None, (_submit(store, [item], work) for item in items)), None)
         if submissions[0].log is None:
             items[0].answer = error
             return None
         items[0].lost, items[0].submission = error, submissions[0].without_log()
-        return _submit(store, items)
+        return _submit(store, items, work)
     for item, answer in zip(items, answers, strict=True):
-        item.answer = answer
-    return None
+        item.answer = None if isinstance(answer, OpenLog) else answer
+    unavailable: StoreUnavailable | None = None
+    for item, answer in zip(items, answers, strict=True):
+        if isinstance(answer, OpenLog) and unavailable is None:
+            unavailable = _end(store, item, answer.stored, work)
+    return unavailable
+
+
+def _end(store: Store, item: _Item, stored: StoredRun, work: Work) -> StoreUnavailable | None:
+    """Read the log that a result closes, and submit the result with it."""
+    submission = item.submission
+    if submission is None or item.closings == _MOST_CLOSINGS:
+        return StoreUnavailable("the log that the result closes grew during each attempt to read it")
+    closing: Amendment | None = None
+    try:
+        closing = close_log(store, stored, task_type=submission.run.task_type, work=work)
+    except LogReplaced:
+        pass  # Submitted as it is, it is answered with the log that is there by now.
+    except CorruptLog as error:  # The result is not to be lost for that. Reading its log raises the same.
+        item.lost = error
+        damaged = attrs.evolve(stored.run, log_state=LogState.COMPLETE)
+        closing = Amendment(read=stored, write=attrs.evolve(stored, run=damaged))
+    except StoreUnavailable as error:
+        return error
+    except StoreError as error:
+        item.answer = error
+        return None
+    item.closings += 1
+    item.submission = attrs.evolve(submission, closing=closing)
+    return _submit(store, [item], work)
 
 
 def _event(tenant_id: UUID, item: _Item, seconds: float) -> IngestEvent:

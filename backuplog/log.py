@@ -79,7 +79,7 @@ def tail_log(store: Store, run_id: UUID | str, lines: int = 100, *, agent_id: UU
     """
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
         raise InvalidQuery([FieldError("lines", "must be a whole number, 1 or more")])
-    return _retry_if_replaced(lambda: _tail(store, _find_log(store, run_id, agent_id), lines))
+    return _retry_if_replaced(lambda: _tail(store, find_log(store, run_id, agent_id), lines))
 
 
 def iter_log(
@@ -116,8 +116,8 @@ def iter_log(
     """
     start = argument("start", as_index, start, InvalidQuery)
     stop = argument("stop", as_index, stop, InvalidQuery)
-    stored = _find_log(store, run_id, agent_id)
-    return _pieces(store, stored, *slice(start, stop).indices(stored.run.log_bytes)[:2])
+    stored = find_log(store, run_id, agent_id)
+    return pieces_of(store, stored, *slice(start, stop).indices(stored.run.log_bytes)[:2])
 
 
 def open_log(
@@ -125,16 +125,18 @@ def open_log(
 ) -> tuple[BackupRun, Callable[[int, int], Iterator[bytes]]]:
     """Return a run, and a function that reads a part of the very log that the run describes, as ``iter_log`` does."""
     stored = find_stored_run(store, run_id, agent_id)
-    return stored.run, partial(_pieces, store, stored)
+    return stored.run, partial(pieces_of, store, stored)
 
 
-def _pieces(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[bytes]:
+def pieces_of(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[bytes]:
+    """Read a part of a log in pieces; of a whole one, see that it has its SHA-256 before the last is given."""
     run = stored.run
     sha256 = hashlib.sha256() if (start, stop) == (0, run.log_bytes) and run.log_sha256 else None
     while start < stop:
-        offset, piece = _piece_at(store, stored, start)
-        if start > offset or stop < offset + len(piece):
-            piece = piece[start - offset : stop - offset]
+        wanted = stored.offset_of(start)
+        offset, piece = piece_at(store, stored, wanted)
+        if wanted > offset or stop - start < len(piece):
+            piece = piece[wanted - offset : wanted - offset + stop - start]
         if sha256:
             sha256.update(piece)
         start += len(piece)
@@ -149,15 +151,16 @@ def _tail(store: Store, stored: StoredRun, lines: int) -> bytes:
     pieces: list[bytes] = []
     stop = stored.run.log_bytes
     while stop:
-        offset, piece = _piece_at(store, stored, stop - 1)
-        piece = piece[: stop - offset]
+        last = stored.offset_of(stop - 1)
+        offset, piece = piece_at(store, stored, last)
+        piece = piece[: last - offset + 1]
         end = len(piece) - (not pieces and piece.endswith(b"\n"))  # which ends the last line and begins none
         while lines and (end := piece.rfind(b"\n", 0, end)) >= 0:
             lines -= 1
         pieces.append(piece[end + 1 :] if not lines else piece)
         if not lines:
             break
-        stop = offset
+        stop -= len(piece)
     return b"".join(reversed(pieces))
 
 
@@ -171,20 +174,28 @@ def _retry_if_replaced(read: Callable[[], bytes]) -> bytes:
     return read()
 
 
-def _piece_at(store: Store, stored: StoredRun, offset: int) -> tuple[int, bytes]:
-    """Read the piece of a log that holds a byte, and where it begins."""
+def piece_at(store: Store, stored: StoredRun, offset: int) -> tuple[int, bytes]:
+    """Read the piece of a log that holds the byte at an offset, and the offset at which it begins.
+
+    Raises:
+        LogReplaced: The log is another by now, or its middle has been dropped.
+        CorruptLog: The piece is missing or damaged.
+        StoreError: The store failed.
+    """
     run_id = stored.run.id
     chunk = store.call(store.backend.find_chunk, run_id, stored.log_version, offset)
     if chunk is None or offset >= chunk.offset + chunk.size:
         current = store.call(store.backend.find_run, run_id)
-        is_expired = current is not None and current.run.log_state is LogState.EXPIRED
-        if current is None or current.log_version != stored.log_version or is_expired:
+        if current is None or current.run.log_state is LogState.EXPIRED:
+            raise LogReplaced
+        if (current.log_version, current.log_gap) != (stored.log_version, stored.log_gap):
             raise LogReplaced
         raise CorruptLog(f"the log of run {run_id} has no chunk for its byte {offset:,}")
     return chunk.offset, decode(chunk, run_id, stored.log_version)
 
 
-def _find_log(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> StoredRun:
+def find_log(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> StoredRun:
+    """Find a run whose log can be read."""
     stored = find_stored_run(store, run_id, agent_id)
     if stored.run.log_state is LogState.LOST:
         raise LogLost

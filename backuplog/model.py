@@ -77,7 +77,7 @@ class LogState(StrEnum):
     NONE = "none"
     """The result came without a log."""
     OPEN = "open"
-    """The task is still running and its log grows."""
+    """The task is still running, and its log grows with each ``append_log``."""
     COMPLETE = "complete"
     """The whole log is stored."""
     TRUNCATED = "truncated"
@@ -161,6 +161,43 @@ def as_stats(value: RunStats | None) -> RunStats | None:
 
 @_refusing_with(InvalidTaskResult)
 @attrs.frozen(kw_only=True)
+class Progress:
+    """How far a task that still runs has come. An unknown figure is None, never 0.
+
+    Attributes:
+        percent: How much is done, from 0 to 100.
+        step: What it is doing, at most 255 characters.
+        files_done: Files that were processed.
+        files_total: Files that are to be processed.
+        bytes_done: Bytes that were processed.
+        bytes_total: Bytes that are to be processed.
+        seconds_remaining: How long it will take, in seconds.
+
+    Raises:
+        InvalidTaskResult: Fields are malformed; the error names each of them.
+    """
+
+    percent: float | None = attrs.field(default=None, converter=normalise.as_percent)
+    step: str | None = attrs.field(default=None, converter=normalise.as_step)
+    files_done: int | None = attrs.field(default=None, converter=normalise.as_count)
+    files_total: int | None = attrs.field(default=None, converter=normalise.as_count)
+    bytes_done: int | None = attrs.field(default=None, converter=normalise.as_count)
+    bytes_total: int | None = attrs.field(default=None, converter=normalise.as_count)
+    seconds_remaining: float | None = attrs.field(default=None, converter=normalise.as_optional_duration)
+
+
+_NO_PROGRESS: Final = Progress()
+
+
+def as_progress(value: Progress | None) -> Progress | None:
+    """Return the progress; one that says nothing is none."""
+    if value is not None and not isinstance(value, Progress):
+        raise ValueError("must be an object of figures")
+    return None if value == _NO_PROGRESS else value
+
+
+@_refusing_with(InvalidTaskResult)
+@attrs.frozen(kw_only=True)
 class TaskResult:
     """The result of one task, as its agent sends it.
 
@@ -178,6 +215,10 @@ class TaskResult:
             None.
         end_time: When the task ended according to the agent, in UTC. Year 1 counts as None.
         stats: Figures that the agent read from its tool.
+        progress: How far the task has come. It counts for a task that is pending or running.
+        log_bytes: How long the whole log is, in bytes, to be compared with what was received of it.
+        log_sha256: The SHA-256 of the whole log, 32 bytes, to be compared likewise.
+        log_truncated: Whether no more of the log will come, though it is longer.
 
     Raises:
         InvalidTaskResult: Fields are missing or malformed; the error names each of them.
@@ -194,6 +235,10 @@ class TaskResult:
     start_time: datetime | None = attrs.field(default=None, converter=normalise.as_reported_time)
     end_time: datetime | None = attrs.field(default=None, converter=normalise.as_reported_time)
     stats: RunStats | None = attrs.field(default=None, converter=as_stats)
+    progress: Progress | None = attrs.field(default=None, converter=as_progress)
+    log_bytes: int | None = attrs.field(default=None, converter=normalise.as_count)
+    log_sha256: bytes | None = attrs.field(default=None, converter=normalise.as_sha256)
+    log_truncated: bool = attrs.field(default=False, converter=normalise.as_flag)
 
     @property
     def is_active(self) -> bool:
@@ -268,9 +313,11 @@ class BackupRun:
         updated_at: When the stored result was received, in UTC.
         log_state: What is stored of the log.
         log_bytes: The size of the log, in bytes: of a truncated log what is stored, of a lost log what was lost.
-        log_sha256: The log's SHA-256, 32 bytes; None without a log.
+        log_sha256: The SHA-256 of the log as it is stored, 32 bytes; None without a log, and while it grows.
         dropped_bytes: How many bytes of a truncated log are not stored.
         stats: Figures of the run; None if none were reported.
+        redactions: How many secrets are masked in the log.
+        progress: How far a task that is pending or running has come; None if it does not say.
     """
 
     id: UUID
@@ -291,6 +338,8 @@ class BackupRun:
     log_sha256: bytes | None
     dropped_bytes: int = 0
     stats: RunStats | None = attrs.field(default=None, converter=as_stats)
+    redactions: int = 0
+    progress: Progress | None = attrs.field(default=None, converter=as_progress)
 
     @property
     def is_active(self) -> bool:

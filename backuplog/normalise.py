@@ -265,6 +265,11 @@ def as_failed_items(value: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(items)
 
 
+def as_step(value: str | None) -> str | None:
+    """Return what a task is doing, in at most 255 characters; an empty text is none."""
+    return None if value is None else _text(value, longest=255) or None
+
+
 def as_optional_flag(value: bool | None) -> bool | None:  # noqa: FBT001 - a converter takes its value by position
     """Return a boolean that is one, or None for None."""
     return None if value is None else as_flag(value)
@@ -275,6 +280,25 @@ def as_flag(value: bool) -> bool:  # noqa: FBT001 - a converter takes its value 
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, not {_kind(value)}")  # noqa: TRY004 - one kind of error
     return value
+
+
+def as_percent(value: float | None) -> float | None:
+    """Return a number from 0 to 100, or None for None."""
+    percent = None if value is None else as_duration(value)
+    if percent is not None and percent > 100:  # noqa: PLR2004
+        raise ValueError("must be a number from 0 to 100")
+    return percent
+
+
+def as_sha256(value: bytes | str | None) -> bytes | None:
+    """Return the 32 bytes of a SHA-256, given as they are or in 64 hex digits, or None for None."""
+    try:
+        digest = bytes.fromhex(value) if isinstance(value, str) else value
+    except ValueError:
+        digest = b""
+    if digest is not None and not (isinstance(digest, bytes) and len(digest) == 32):  # noqa: PLR2004
+        raise ValueError("must be a SHA-256 in 64 hex digits")
+    return digest
 
 
 def as_cursor(value: str | None) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from .chunk import Chunk
-from .convert import stats_details, stats_from
+from .convert import progress_from, progress_text, stats_details, stats_from
 from .delivery import StoredRun
 from .errors import StoreError
 from .model import FIGURES, Agent, AgentToken, BackupRun, LogState, RunQuery
@@ -37,13 +37,19 @@ RUN_COLUMNS: Final[Mapping[str, type]] = {
     "dropped_bytes": int,
     **dict.fromkeys(FIGURES, int),
     "stats_details": str,
+    "redactions": int,
+    "progress": str,
 }
 """The columns of a run as lists show it, in order, with their types. ``FIGURES`` are the first nine fields of
-``RunStats``, and ``stats_details`` holds the others as JSON.
+``RunStats``, and ``stats_details`` holds the others as JSON, as ``progress`` does those of ``Progress``.
 """
 
 STORED_RUN_COLUMNS: Final[Mapping[str, type]] = {
     **RUN_COLUMNS,
+    "log_gap_start": int,
+    "log_gap_stop": int,
+    "log_context": bytes,
+    "log_held": bytes,
     "digest": bytes,
     "superseded": bytes,
     "end_time_reported": bool,
@@ -74,7 +80,7 @@ TOKEN_COLUMNS: Final[Mapping[str, type]] = {
 """The columns of a token, in order."""
 
 NULLABLE_COLUMNS: Final = frozenset(
-    {"end_time", "error_message", "snapshot_id", "log_sha256", *FIGURES, "stats_details"}
+    {"end_time", "error_message", "snapshot_id", "log_sha256", *FIGURES, "stats_details", "progress"}
     | {"hostname", "expires_at", "last_used_at"}
 )
 """The columns that may hold NULL."""
@@ -82,6 +88,7 @@ NULLABLE_COLUMNS: Final = frozenset(
 _DIGEST_BYTES: Final = 32
 _ID_BYTES: Final = 16
 _MAX_VERSION: Final = 2**62
+_MAX_OFFSET: Final = 2**62
 _LOG_STATES: Final = {state.value: state for state in LogState}
 _FLAGS: Final = {0: False, 1: True}  # which False and True are keys of
 _NO_STATS: Final = (None,) * (len(FIGURES) + 1)
@@ -158,6 +165,11 @@ def stored_run_row(stored: StoredRun, from_id: Callable[[UUID], Any], from_momen
         run.log_sha256,
         run.dropped_bytes,
         *(_NO_STATS if stats is None else (*(getattr(stats, name) for name in FIGURES), stats_details(stats))),
+        run.redactions,
+        None if run.progress is None else progress_text(run.progress),
+        *stored.log_gap,
+        stored.log_context,
+        stored.log_held,
         stored.digest,
         b"".join(stored.superseded),
         stored.end_time_reported,
@@ -180,7 +192,7 @@ def read_run(
         StoreError: The row holds a value that no run can have.
     """
     try:
-        if not (row[13] >= 0 and row[15] >= 0 and 0 <= row[7] < math.inf):
+        if not (row[13] >= 0 and row[15] >= 0 and row[26] >= 0 and 0 <= row[7] < math.inf):
             raise ValueError("a size or a duration is out of range")
         received_at = moment_of(row[10])
         return BackupRun(
@@ -202,6 +214,8 @@ def read_run(
             log_sha256=row[14],
             dropped_bytes=row[15],
             stats=None if row[16:26] == _NO_STATS else stats_from(row[16:25], row[25]),
+            redactions=row[26],
+            progress=None if row[27] is None else progress_from(row[27]),
         )
     except _UNREADABLE as error:
         raise damaged_row("run", row[0], error) from error
@@ -222,12 +236,14 @@ def read_stored_run(
         StoreError: The row holds a value that no run can have.
     """
     run = read_run(tenant_id, row, id_of, moment_of)
-    digest, superseded, end_time_reported, log_version = row[-4:]
+    gap_start, gap_stop, context, held, digest, superseded, end_time_reported, log_version = row[-8:]
     try:
         if len(digest) != _DIGEST_BYTES or len(superseded) % _DIGEST_BYTES:
             raise ValueError("a digest does not have 32 bytes")
         if not 0 < log_version < _MAX_VERSION:
             raise ValueError("its log version is out of range")
+        if not 0 <= gap_start <= gap_stop < _MAX_OFFSET:
+            raise ValueError("the gap in its log is out of range")
         return StoredRun(
             run=run,
             digest=digest,
@@ -236,6 +252,9 @@ def read_stored_run(
             ),
             end_time_reported=_FLAGS[end_time_reported],
             log_version=log_version,
+            log_gap=(gap_start, gap_stop),
+            log_context=context,
+            log_held=held,
         )
     except _UNREADABLE as error:
         raise damaged_row("run", row[0], error) from error

@@ -18,6 +18,7 @@ from .model import DEFAULT_TENANT
 from .normalise import as_duration, option
 from .observe import IngestEvent, LoggingObserver, Observer, notify
 from .parsers import Tool, find_tools
+from .redact import Redactor, SecretRedactor, Unredacted
 
 ENTRY_POINT_GROUP: Final = "backuplog.backends"
 
@@ -49,6 +50,7 @@ class Store:
         retry_timeout: Seconds to keep retrying a call that raised ``StoreUnavailable``; 0 disables retries.
         after_commit: As in ``bound_to``; None tells the observers at once.
         parsers: The tools whose logs are read for figures.
+        redactor: What masks secrets in logs and error messages before they are stored.
     """
 
     backend: Backend
@@ -57,6 +59,7 @@ class Store:
     retry_timeout: float = attrs.field(default=30.0, kw_only=True, repr=False, converter=_as_budget)
     after_commit: Callable[[Callable[[], None]], object] | None = attrs.field(default=None, kw_only=True, repr=False)
     parsers: tuple[Tool, ...] = attrs.field(default=(), kw_only=True, repr=False)
+    redactor: Redactor = attrs.field(factory=SecretRedactor, kw_only=True, repr=False)
     _warned: set[tuple[UUID, str]] = attrs.field(factory=set[tuple[UUID, str]], kw_only=True, repr=False)
 
     @property
@@ -214,6 +217,7 @@ def open_store(
     retry_timeout: float = 30.0,
     observers: Sequence[Observer] = (LoggingObserver(),),
     parsers: Sequence[Tool] | None = None,
+    redactor: Redactor | None = SecretRedactor(),  # noqa: B008
     **options: Any,
 ) -> Store:
     """Open the store at a URL, with the installed backend that serves its scheme.
@@ -231,6 +235,8 @@ def open_store(
             until you configure logging.
         parsers: The tools whose logs to read for the figures of a run; by default all that are known or installed, and
             ``()`` for none.
+        redactor: What masks secrets in logs and error messages before they are stored: by default passwords in URLs
+            and what is assigned to names such as ``RESTIC_PASSWORD``. None stores them as they come.
         options: Further options, which the backend's ``open_backend`` takes.
 
     Returns:
@@ -259,6 +265,7 @@ def open_store(
         observers=tuple(observers),
         retry_timeout=retry_timeout,
         parsers=find_tools() if parsers is None else tuple(parsers),
+        redactor=redactor or Unredacted(),
     )
 
 

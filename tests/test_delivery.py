@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backuplog
-from backuplog.backend import StoredRun, Submission, prepare_submission
+from backuplog.backend import Amendment, StoredRun, Submission, prepare_submission
+from backuplog.delivery import OpenLog
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -62,15 +63,19 @@ def test_same_content_is_replayed() -> None:
 def test_active_is_replaced_and_its_open_log_closed() -> None:
     """A final result without a log keeps what the task appended, and closes it."""
     stored = deliver(submission(status="running"))[1]
-    growing = attrs.evolve(stored.run, log_state=backuplog.LogState.OPEN, log_bytes=7)
-    decision = submission().decide(attrs.evolve(stored, run=growing))
+    growing = attrs.evolve(stored, run=attrs.evolve(stored.run, log_state=backuplog.LogState.OPEN, log_bytes=7))
+    asked = submission().decide(growing)
+    assert (asked.answer, asked.write) == (OpenLog(stored=growing), None)
+    closed = attrs.evolve(growing, run=attrs.evolve(growing.run, log_state=backuplog.LogState.COMPLETE))
+    closing = Amendment(read=growing, write=closed, parts=((4, b"end"),), drop=4)
+    decision = attrs.evolve(submission(), closing=closing).decide(growing)
     assert decision.write is not None
-    assert (decision.write.run.log_state, decision.write.run.log_bytes, decision.write.log_version) == (
-        "complete",
-        7,
-        1,
-    )
-    replaced = submission(log="all").decide(attrs.evolve(stored, run=growing)).write
+    assert (decision.write.run.log_state, decision.write.run.log_bytes) == ("complete", 7)
+    assert (decision.write.log_version, decision.drop) == (1, 4)
+    assert [chunk.data for chunk in decision.chunks] == [b"end"]
+    grown = attrs.evolve(growing, run=attrs.evolve(growing.run, log_bytes=8))
+    assert attrs.evolve(submission(), closing=closing).decide(grown).answer == OpenLog(stored=grown)
+    replaced = submission(log="all").decide(growing).write
     assert replaced is not None
     assert (replaced.run.log_bytes, replaced.log_version) == (3, 2)
 

@@ -90,6 +90,8 @@ def test_errors_have_stable_slugs_and_statuses() -> None:
         "schema_outdated": 500,
         "corrupt_log": 500,
         "log_lost": 404,
+        "log_closed": 409,
+        "log_offset_mismatch": 409,
         "log_expired": 410,
     }
     assert str(backuplog.RunNotFound()) == "No such run."

@@ -61,7 +61,8 @@ _AGENT: Final = ", ".join(AGENT_COLUMNS)
 _CHUNK: Final = ", ".join(CHUNK_COLUMNS)
 # A value that is None has no type of its own.
 _STORED_VALUES: Final = ", ".join(
-    f"%b::{'jsonb' if column == 'stats_details' else _TYPES[kind]}" for column, kind in STORED_RUN_COLUMNS.items()
+    f"%b::{'jsonb' if column in ('stats_details', 'progress') else _TYPES[kind]}"
+    for column, kind in STORED_RUN_COLUMNS.items()
 )
 _STORED_ARRAYS: Final = _STORED_VALUES.replace(",", "[],") + "[]"
 _CHUNK_KEY: Final = "tenant_id, run_id, log_version"
@@ -340,6 +341,7 @@ class PostgresBackend:
     _DROP_CHUNKS: Final = (
         "DELETE FROM {schema}.backup_run_logs WHERE tenant_id = %b AND run_id = %b AND byte_offset >= %b"
     )
+    _BEFORE: Final = " AND byte_offset < %b"
     _INSERT_CHUNK: Final = f"""
         INSERT INTO {{schema}}.backup_run_logs ({_CHUNK_KEY}, {_CHUNK}) VALUES (%b, %b, %b, %b, %b, %b, %b, %b)
     """
@@ -348,7 +350,11 @@ class PostgresBackend:
     def _write_logs(self, cursor: Cursor, decisions: Collection[Decision[Any]]) -> None:
         for decision in decisions:
             if decision.write is not None and decision.drop is not None:
-                self._execute(cursor, self._DROP_CHUNKS, (self._tenant_id, decision.write.run.id, decision.drop))
+                key = self._tenant_id, decision.write.run.id, decision.drop
+                if decision.drop_until is None:
+                    self._execute(cursor, self._DROP_CHUNKS, key)
+                else:
+                    self._execute(cursor, f"{self._DROP_CHUNKS}{self._BEFORE}", (*key, decision.drop_until))
         rows = (  # one chunk at a time, so that a long log is never held encoded
             (self._tenant_id, decision.write.run.id, decision.write.log_version, *_chunk_row(chunk))
             for decision in decisions

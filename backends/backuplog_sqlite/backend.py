@@ -258,6 +258,7 @@ class SqliteBackend:
         self._write_logs(cursor, [decision])
 
     _DROP_CHUNKS: Final = "DELETE FROM backup_run_logs WHERE tenant_id = ? AND run_id = ? AND byte_offset >= ?"
+    _BEFORE: Final = " AND byte_offset < ?"
     _INSERT_CHUNK: Final = f"""
         INSERT INTO backup_run_logs (tenant_id, run_id, log_version, {_CHUNK}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     """
@@ -266,7 +267,11 @@ class SqliteBackend:
         written = [(decision.write, decision) for decision in decisions if decision.write]
         for stored, decision in written:
             if decision.drop is not None:
-                cursor.execute(self._DROP_CHUNKS, (self._tenant, _bytes_of(stored.run.id), decision.drop))
+                key = self._tenant, _bytes_of(stored.run.id), decision.drop
+                if decision.drop_until is None:
+                    cursor.execute(self._DROP_CHUNKS, key)
+                else:
+                    cursor.execute(f"{self._DROP_CHUNKS}{self._BEFORE}", (*key, decision.drop_until))
         cursor.executemany(  # takes one chunk at a time, so that a long log is never held encoded
             self._INSERT_CHUNK,
             (

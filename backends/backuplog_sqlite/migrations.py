@@ -128,7 +128,23 @@ def m002_time_index_for_types_and_snapshots(database: Database) -> None:
     )
 
 
-MIGRATION_NAMES: Final = frozenset({m001_first_schema.__name__, m002_time_index_for_types_and_snapshots.__name__})
+@migrations()
+def m003_live_logs(database: Database) -> None:
+    """Make room for logs that grow while their tasks run, the progress of those tasks, and masked secrets."""
+    for column in (
+        "redactions INTEGER NOT NULL DEFAULT 0",
+        "progress TEXT",
+        "log_gap_start INTEGER NOT NULL DEFAULT 0",
+        "log_gap_stop INTEGER NOT NULL DEFAULT 0",
+        "log_context BLOB NOT NULL DEFAULT x''",
+        "log_held BLOB NOT NULL DEFAULT x''",
+    ):
+        database.execute(f"ALTER TABLE backup_runs ADD COLUMN {column}")
+
+
+MIGRATION_NAMES: Final = frozenset(
+    migration.__name__ for migration in (m001_first_schema, m002_time_index_for_types_and_snapshots, m003_live_logs)
+)
 """Every migration that this version knows; a database with another was written by a newer one."""
 
 

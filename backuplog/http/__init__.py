@@ -4,11 +4,13 @@ One function an endpoint; what routes to them is yours. Every error that a clien
 ``application/problem+json`` answer (RFC 9457); anything else is a bug, and is raised.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
 
+from backuplog.append import append_log
 from backuplog.convert import parse_batch, run_document
 from backuplog.errors import (
     AgentNotFound,
@@ -18,6 +20,7 @@ from backuplog.errors import (
     LogLost,
     StoreError,
 )
+from backuplog.follow import read_log_since
 from backuplog.ingest import ingest_task_result, ingest_task_results
 from backuplog.log import open_log, tail_log
 from backuplog.model import LogState, Receipt, RunQuery
@@ -26,9 +29,11 @@ from backuplog.store import Store
 
 from .answering import answering, failure
 from .asynchronous import respond
+from .following import follow, offset_in
 from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_all, report_refusal
-from .request import Request, collect_body, has_tag, media_type, parse_query, parse_range, read_body
+from .request import Request, collect_body, content_offset, has_tag, media_type, parse_query, parse_range, read_body
 from .response import (
+    LOG_HEADERS,
     Response,
     batch_item,
     bytes_response,
@@ -50,9 +55,11 @@ __all__ = [
     "Request",
     "Response",
     "collect_body",
+    "follow",
     "get_backup_run",
     "get_backup_run_log",
     "get_backup_runs",
+    "patch_backup_run_log",
     "post_task_result",
     "post_task_results",
     "respond",
@@ -200,32 +207,42 @@ def get_backup_run_log(
     """``GET /agents/{id}/backup-runs/{runId}/log``: the bytes of a run's log, or of a part of it.
 
     ``Range``, ``If-Range``, ``If-Match`` and ``If-None-Match`` work as in RFC 9110, for one range. ``tail=N`` returns
-    the last N lines.
+    the last N lines. ``since=N`` returns what follows the first N bytes, at most 1 MiB, for who follows a log that
+    grows: ``Upload-Offset`` says where to go on, ``Retry-After`` after how many seconds, and ``Backuplog-Final``
+    whether the task has ended and this was all.
 
     Args:
         store: The store to use.
         agent_id: The agent in the path.
         run_id: The run in the path.
-        request: The request. Its query may be ``tail=N``, with N from 1 to 100,000.
+        request: The request. Its query may be ``tail=N``, with N from 1 to 100,000, or ``since=N``.
         guard: Whom to let in.
 
     Returns:
         200 or 206 and the bytes; 304; or a problem with status 400, 401, 403, 404, 410, 412, 416, 429, 500 or 503.
     """
     agent = admit(store, agent_id, request, guard)
-    tail = parse_query(request.query, ("tail",)).get("tail")
+    query = parse_query(request.query, ("tail", "since"))
+    tail, since = query.get("tail"), query.get("since")
+    if tail is not None and since is not None:
+        raise InvalidQuery([FieldError("since", "cannot be asked for together with tail")])
     run, read = open_log(store, argument("run_id", as_uuid, run_id, InvalidQuery), agent_id=agent)
-    headers = {
-        "Content-Type": "text/plain; charset=utf-8",
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "private, no-cache",
-    }
+    headers = {**LOG_HEADERS, "Cache-Control": "private, no-cache"}
     if run.log_state is LogState.LOST:
         raise LogLost
     if run.log_state is LogState.EXPIRED:
         raise LogExpired
     if tail is not None:
         return bytes_response(200, headers, tail_log(store, run.id, _lines(tail), agent_id=agent))
+    if since is not None:
+        progress = read_log_since(store, run.id, offset_in(since), agent_id=agent)
+        headers |= {
+            "Cache-Control": "private, no-store",
+            "Upload-Offset": str(progress.offset),
+            "Retry-After": str(math.ceil(progress.retry_after)),
+            "Backuplog-Final": "true" if progress.is_final else "false",
+        }
+        return bytes_response(200, headers, progress.data)
     # A log that grows has no SHA-256, and no tag by which anybody could keep an older part of it.
     tag = f'"{run.log_sha256.hex()}"' if run.log_sha256 else '"none"' if run.log_state is LogState.NONE else None
     headers |= {"Accept-Ranges": "bytes"} if tag is None else {"ETag": tag, "Accept-Ranges": "bytes"}
@@ -244,6 +261,37 @@ def get_backup_run_log(
     headers["Content-Length"] = str(stop - start)
     body = whole_if_short(started(read(start, stop)), stop - start)
     return Response(status=206 if part else 200, headers=headers, body=body)
+
+
+@answering(is_observed=False)
+def patch_backup_run_log(
+    store: Store, agent_id: str, run_id: str, request: Request, *, guard: Guard = _GUARD
+) -> Response:
+    """``PATCH /agents/{id}/backup-runs/{runId}/log``: add to the log of a task that still runs.
+
+    Args:
+        store: The store to use.
+        agent_id: The agent in the path.
+        run_id: The run in the path.
+        request: The request. Its body is the next piece of the log, optionally compressed with gzip or zstd.
+            ``Content-Range: bytes S-E/*`` says where it belongs, counted in bytes of log; so does ``Upload-Offset: S``,
+            with which the body may also be empty, to ask how much has come.
+        guard: Whom to let in, and how much they may send.
+
+    Returns:
+        200 and ``{"status":"ok","offset":n}``: n bytes of the log are durable, and the next piece begins there, as the
+        header ``Upload-Offset`` says too. 409 with the same header if bytes are missing before the piece or others have
+        come, or if the task has ended. Or another problem with status 400, 401, 403, 404, 410, 413, 415, 429, 500 or
+        503.
+    """
+    agent = admit(store, agent_id, request, guard)
+    run = argument("run_id", as_uuid, run_id, InvalidQuery)
+    start, stop = content_offset(request)
+    data = read_body(request, max_bytes=guard.max_body_bytes)
+    if stop not in (None, start + len(data)):
+        raise InvalidQuery([FieldError("Content-Range", f"must be as long as the body, which has {len(data):,} bytes")])
+    offset = append_log(store, agent, run, data, offset=start, max_log_bytes=guard.max_log_bytes)
+    return json_response({"status": "ok", "offset": offset}, headers={"Upload-Offset": str(offset)})
 
 
 def _lines(text: str) -> int:

@@ -6,7 +6,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -24,7 +24,9 @@ from backuplog.errors import (
     Forbidden,
     InvalidQuery,
     InvalidTaskResult,
+    LogClosed,
     LogExpired,
+    LogOffsetMismatch,
     PayloadTooLarge,
     RateLimited,
     RunConflict,
@@ -34,7 +36,19 @@ from backuplog.errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
-from backuplog.model import BackupRun, LogState, Outcome, Receipt, RunPage, RunQuery, RunStats, TaskResult, as_stats
+from backuplog.model import (
+    BackupRun,
+    LogState,
+    Outcome,
+    Progress,
+    Receipt,
+    RunPage,
+    RunQuery,
+    RunStats,
+    TaskResult,
+    as_progress,
+    as_stats,
+)
 
 from . import MAX_BATCH_RESULTS, MAX_TAIL_LINES, Guard
 from .response import MAX_LISTED_CHARACTERS, batch_item, phrase, problem_of
@@ -46,6 +60,8 @@ _TEXT: Final = {"type": "string", "pattern": r"^[^\u0000]*$"}
 _WORD: Final = {"type": "string", "minLength": 1, "maxLength": 50, "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}
 _ID: Final = {"type": "string", "format": "uuid", "pattern": _UUID_PATTERN}
 _TIME: Final = {"type": "string", "format": "date-time"}
+_OFFSET: Final = {"type": "integer", "minimum": 0}
+_PARTS: Final = {as_stats: RunStats, as_progress: Progress}
 
 # What each converter of a field takes, which is all that a field's type does not say.
 _TAKEN: Final[dict[Any, dict[str, Any]]] = {
@@ -65,6 +81,9 @@ _TAKEN: Final[dict[Any, dict[str, Any]]] = {
     normalise.as_cursor: {"type": "string", "minLength": 1},
     normalise.as_count: {"type": "integer", "minimum": 0, "maximum": normalise.MAX_COUNT},
     normalise.as_optional_duration: {"type": "number", "minimum": 0, "maximum": normalise.MAX_DURATION_SECONDS},
+    normalise.as_percent: {"type": "number", "minimum": 0, "maximum": 100},
+    normalise.as_step: {**_TEXT, "maxLength": 255},
+    normalise.as_sha256: {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
     normalise.as_optional_word: {**_TEXT, "maxLength": 50},
     normalise.as_failed_items: {"type": "array", "items": {"type": "string"}},
     normalise.as_flag: {"type": "boolean"},
@@ -149,6 +168,7 @@ def document(
         f"{agent}/backup-runs/{{run_id}}/log": {
             "parameters": [_path("agent_id"), _path("run_id")],
             "get": _get_backup_run_log(guard),
+            "patch": _patch_backup_run_log(guard),
         },
     }
     components: dict[str, Any] = {"schemas": _schemas()}
@@ -194,7 +214,11 @@ def _post_task_result(guard: Guard) -> dict[str, Any]:
                 },
                 "content": _json("Accepted", {"status": "ok"}),
             },
-            **_problems(guard, _INVALID_RESULT, AgentNotFound(), RunConflict(), PayloadTooLarge(), UnsupportedMedia()),
+            **_problems(
+                guard,
+                *(_INVALID_RESULT, AgentNotFound(), RunConflict(), LogOffsetMismatch(1_048_576)),
+                *(PayloadTooLarge(), UnsupportedMedia()),
+            ),
         },
     }
 
@@ -260,21 +284,75 @@ def _get_backup_run_log(guard: Guard) -> dict[str, Any]:
     part = _header("Which bytes of how many.", {"type": "string"})
     problem = {"application/problem+json": {"schema": _ref("Problem")}}
     lines = {"type": "integer", "minimum": 1, "maximum": MAX_TAIL_LINES}
+    following = {
+        "Upload-Offset": _header("With `since`: where to go on.", _OFFSET),
+        "Retry-After": _header("With `since`: seconds to wait before asking again.", _OFFSET),
+        "Backuplog-Final": _header(
+            "With `since`: whether the task has ended and this was all.", {"type": "string", "enum": ["true", "false"]}
+        ),
+    }
     return {
         "operationId": "getBackupRunLog",
         "tags": ["runs"],
         "summary": "Get the bytes of a run's log.",
         "description": "`Range` (one range of bytes), `If-Range`, `If-Match`, `If-None-Match` are those of RFC 9110.",
         "parameters": [
-            {"name": "tail", "in": "query", "description": "Only so many lines of its end.", "schema": lines}
+            {"name": "tail", "in": "query", "description": "Only so many lines of its end.", "schema": lines},
+            {
+                "name": "since",
+                "in": "query",
+                "description": "Only what follows so many bytes, at most 1 MiB, of a log that grows.",
+                "schema": _OFFSET,
+            },
         ],
         "responses": {
-            "200": {"description": "The log, or its last lines.", "headers": ranges, "content": text},
+            "200": {
+                "description": "The log, its last lines, or what follows.",
+                "headers": {**ranges, **following},
+                "content": text,
+            },
             "206": {"description": "A part.", "headers": {**ranges, "Content-Range": part}, "content": text},
             "304": {"description": "It is what If-None-Match names.", "headers": tag},
             "412": {"description": "It is none of those that If-Match names.", "content": problem},
             "416": {"description": "It ends before.", "headers": {"Content-Range": part}, "content": problem},
             **_problems(guard, _INVALID_QUERY, RunNotFound(), LogExpired()),
+        },
+    }
+
+
+def _patch_backup_run_log(guard: Guard) -> dict[str, Any]:
+    offset = _header("How many bytes have been received: where to go on.", _OFFSET)
+    header = {
+        "name": "Content-Range",
+        "in": "header",
+        "description": "Where the piece belongs, counted in bytes of log; `Upload-Offset: 0` does as well.",
+        "schema": {"type": "string", "pattern": r"^bytes \d{1,18}-\d{1,18}/(\*|\d{1,18})$"},
+    }
+    other = {
+        "name": "Upload-Offset",
+        "in": "header",
+        "description": "How many bytes come before the piece, where there is no `Content-Range`.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+    }
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    return {
+        "operationId": "patchBackupRunLog",
+        "tags": ["results"],
+        "summary": "Add to the log of a task that still runs, exactly once however often a piece is sent.",
+        "description": _encodings(guard),
+        "parameters": [header, other],
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {
+                "description": "It is durable.",
+                "headers": {"Upload-Offset": offset},
+                "content": _json("Appended", {"status": "ok", "offset": 4096}),
+            },
+            **_problems(
+                guard,
+                *(_INVALID_QUERY, RunNotFound(), LogOffsetMismatch(1_048_576), LogClosed(), LogExpired()),
+                *(PayloadTooLarge(), UnsupportedMedia()),
+            ),
         },
     }
 
@@ -288,23 +366,24 @@ def _problems(guard: Guard, *errors: BackuplogError) -> dict[str, Any]:
     every = [*errors, StoreError(), StoreUnavailable()]
     every += [Unauthenticated(), Forbidden()] if guard.tokens else []
     every += [RateLimited(30)] if guard.limiter or guard == Guard() else []
-    return {str(error.http_status): _problem(error) for error in sorted(every, key=lambda error: error.http_status)}
+    statuses = sorted({error.http_status for error in every})
+    return {str(status): _problem([error for error in every if error.http_status == status]) for status in statuses}
 
 
-def _problem(error: BackuplogError) -> dict[str, Any]:
+def _problem(errors: Sequence[BackuplogError]) -> dict[str, Any]:
+    """Return the response with the status that some errors have."""
+    examples = {error.error_type: {"value": problem_of(error)} for error in errors}
     response: dict[str, Any] = {
-        "description": phrase(error.http_status),
-        "content": {
-            "application/problem+json": {
-                "schema": _ref("Problem"),
-                "examples": {error.error_type: {"value": problem_of(error)}},
-            }
-        },
+        "description": phrase(errors[0].http_status),
+        "content": {"application/problem+json": {"schema": _ref("Problem"), "examples": examples}},
     }
-    if isinstance(error, RateLimited | StoreUnavailable):
-        response["headers"] = {"Retry-After": _header("Seconds to wait.", {"type": "integer", "minimum": 1})}
-    if isinstance(error, Unauthenticated):
-        response["headers"] = {"WWW-Authenticate": _header("Bearer.", {"type": "string"})}
+    for error in errors:
+        if isinstance(error, RateLimited | StoreUnavailable):
+            response["headers"] = {"Retry-After": _header("Seconds to wait.", {"type": "integer", "minimum": 1})}
+        if isinstance(error, Unauthenticated):
+            response["headers"] = {"WWW-Authenticate": _header("Bearer.", {"type": "string"})}
+        if isinstance(error, LogOffsetMismatch):
+            response["headers"] = {"Upload-Offset": _header("Where to go on.", _OFFSET)}
     return response
 
 
@@ -327,6 +406,7 @@ def _schemas() -> dict[str, Any]:
             "detail": {**text, "description": "What is wrong and what to do."},
             "error_type": {**text, "description": "The kind of error: a slug that stays the same."},
             "errors": {"type": "array", "items": _ref("FieldError"), "description": "Each field that is wrong."},
+            "expected_offset": {**_OFFSET, "description": "How many bytes of the log have been received."},
             "results": {"type": "array", "items": _ref("BatchItem"), "description": "Of a batch that failed in part."},
         },
         required=("type", "title", "status", "detail", "error_type"),
@@ -344,6 +424,13 @@ def _schemas() -> dict[str, Any]:
     with_log = {**run, "properties": {**run["properties"], "log": log}}
     return {
         "TaskResult": _taken(TaskResult),
+        "Appended": _object(
+            "It is durable.",
+            {
+                "status": {"type": "string", "const": "ok"},
+                "offset": {**_OFFSET, "description": "How many bytes of the log have been received."},
+            },
+        ),
         "Accepted": _object("It is durable.", {"status": {"type": "string", "const": "ok"}}),
         "BackupRun": listed,
         "RunWithLog": with_log,
@@ -362,7 +449,8 @@ def _taken(model: type[Any]) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for wire_name, name in names.items():
         converter = fields[name].converter
-        schema = {**(_taken(RunStats) if converter is as_stats else _TAKEN[converter]), "description": meanings[name]}
+        part = _PARTS.get(converter)
+        schema = {**(_taken(part) if part else _TAKEN[converter]), "description": meanings[name]}
         is_optional = fields[name].default is not attrs.NOTHING
         properties[wire_name] = {**schema, "type": [schema["type"], "null"]} if is_optional else schema
     required = [wire for wire, name in names.items() if fields[name].default is attrs.NOTHING]

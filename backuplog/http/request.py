@@ -28,6 +28,7 @@ else:
 
 _MAX_FIELDS: Final = 100
 _RANGE: Final = re.compile(r"bytes=[ \t]*(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))[ \t]*", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE: Final = re.compile(r"bytes[ \t]+(\d{1,18})-(\d{1,18})/(?:\*|\d{1,18})", re.ASCII | re.IGNORECASE)
 _PIECE_BYTES: Final = 65_536
 # https://www.rfc-editor.org/rfc/rfc9659: a decoder of content need not hold more than 8 MB.
 _ZSTD_WINDOW_LOG: Final = 23
@@ -155,6 +156,27 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
     if last and int(last) < int(first):
         return None
     return int(first), min(size, int(last) + 1) if last else size
+
+
+def content_offset(request: Request) -> tuple[int, int | None]:
+    """Read from ``Content-Range``, or ``Upload-Offset`` where there is none, where the body of a PATCH belongs.
+
+    Returns:
+        The offset of its first byte, and of the one behind its last; None where it does not say.
+
+    Raises:
+        InvalidQuery: Both are missing or malformed.
+    """
+    header = request.headers.get("content-range")
+    if header is not None:
+        match = _CONTENT_RANGE.fullmatch(header.strip())
+        if match is None or int(match[2]) < int(match[1]):
+            raise InvalidQuery([FieldError("Content-Range", "must be like bytes 0-1023/*")])
+        return int(match[1]), int(match[2]) + 1
+    offset = request.headers.get("upload-offset", "").strip()
+    if not (offset.isascii() and offset.isdecimal() and len(offset) <= 18):  # noqa: PLR2004
+        raise InvalidQuery([FieldError("Content-Range", "is required, like bytes 0-1023/*, or an Upload-Offset")])
+    return int(offset), None
 
 
 def read_body(request: Request, *, max_bytes: int) -> bytes:

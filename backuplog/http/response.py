@@ -15,6 +15,7 @@ from backuplog.convert import run_document
 from backuplog.errors import (
     BackuplogError,
     InvalidInput,
+    LogOffsetMismatch,
     LogReplaced,
     RateLimited,
     StoreError,
@@ -30,6 +31,9 @@ MAX_LISTED_CHARACTERS: Final = 1_024
 """How much of an error message a list shows."""
 MAX_PAGE_BYTES: Final = 8_388_608
 """The longest list of runs. A thousand runs with the longest messages and figures would make one of hundreds of MiB."""
+
+LOG_HEADERS: Final = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+"""The headers of a log, which a browser is not to take for HTML."""
 
 _RUNS_AT_ONCE: Final = 100
 _RETRY_SECONDS: Final = 5
@@ -141,6 +145,8 @@ def problem_response(error: BackuplogError, **members: object) -> Response:
         headers["Accept-Encoding"] = "gzip, zstd"
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, LogOffsetMismatch):
+        headers["Upload-Offset"] = str(error.expected_offset)
     if isinstance(error, StoreUnavailable | LogReplaced):
         headers["Retry-After"] = str(_RETRY_SECONDS)
     return json_response({**problem_of(error), **members}, status=error.http_status, headers=headers)
@@ -153,6 +159,8 @@ def problem_of(error: BackuplogError) -> dict[str, Any]:
     document = problem(error.http_status, error.error_type, detail)
     if isinstance(error, InvalidInput):
         document["errors"] = [{"path": item.path, "message": item.message} for item in error.errors]
+    if isinstance(error, LogOffsetMismatch):
+        document["expected_offset"] = error.expected_offset
     return document
 
 

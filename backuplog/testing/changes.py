@@ -125,10 +125,10 @@ class ChangeContract(Contract):
             words = [b"one ", b"two ", b"three ", b"four "]
             lengths = [store.backend.submit([Append(run_id, word)])[0] for word in words]
             assert lengths == [4, 8, 14, 19]
-            assert (backuplog.get_run(store, run_id).log_state, _chunks(store, run_id)) == ("open", [0, 4, 8, 14])
+            assert (backuplog.get_run(store, run_id).log_state, chunk_offsets(store, run_id)) == ("open", [0, 4, 8, 14])
             assert backuplog.read_log(store, run_id) == b"one two three four "
             assert store.backend.submit([Merge(run_id, 4, b"two three four ")]) == [19]
-            assert _chunks(store, run_id) == [0, 4]
+            assert chunk_offsets(store, run_id) == [0, 4]
             assert backuplog.read_log(store, run_id, start=2, stop=16) == b"e two three fo"
             assert store.backend.submit([Append(run_id, b"five"), Close(run_id)]) == [23, 23]
             run = backuplog.get_run(store, run_id)
@@ -170,7 +170,7 @@ class ChangeContract(Contract):
             next(pieces)
             assert store.backend.submit([Expire(run_id)]) == [2_500_000]
             assert backuplog.get_run(store, run_id) == attrs.evolve(before, log_state=LogState.EXPIRED)
-            assert _chunks(store, run_id) == []
+            assert chunk_offsets(store, run_id) == []
             for read in (backuplog.read_log, backuplog.tail_log, backuplog.iter_log):
                 with pytest.raises(LogExpired):
                     read(store, run_id)
@@ -198,7 +198,7 @@ class ChangeContract(Contract):
         with self._known() as (store, agent_id):
             run_id = backuplog.ingest_task_result(store, agent_id, payload(log="kept")).run_id
             assert store.backend.submit([Refuse(run_id), Refuse(run_id)]) == [7, 7]
-            assert _chunks(store, run_id) == [0]
+            assert chunk_offsets(store, run_id) == [0]
             assert backuplog.read_log(store, run_id) == b"kept"
 
     def test_chunks_stay_under_the_version_they_were_stored_with(self) -> None:
@@ -247,7 +247,7 @@ class ChangeContract(Contract):
             assert [answer for answer in answers if isinstance(answer, int)] == [-1, 1, 3, 6, 3, 6]
             assert backuplog.read_log(store, run_id) == b"abc"
             assert backuplog.get_run(store, run_id).stats == RunStats(files_new=1)
-            assert _chunks(store, other.task_id) == []
+            assert chunk_offsets(store, other.task_id) == []
 
     def test_appends_at_once_leave_each_byte_once(self) -> None:
         """Threads that append to one log leave all that each of them added, whole, and nothing twice."""
@@ -266,7 +266,7 @@ class ChangeContract(Contract):
             assert words == sorted(letter * 7 for letter in letters * 10)
 
 
-def _chunks(store: Store, run_id: UUID) -> list[int]:
+def chunk_offsets(store: Store, run_id: UUID) -> list[int]:
     """List where the chunks of a run's log begin, of whichever version."""
     offsets: list[int] = []
     for version in range(1, 4):

@@ -1,6 +1,7 @@
 """The tests that every store must pass."""
 
 from .agents import AgentContract
+from .appends import AppendContract
 from .batches import BatchContract
 from .changes import ChangeContract
 from .delivery import DeliveryContract
@@ -16,6 +17,7 @@ class StoreContract(
     AgentContract,
     QueryContract,
     LogContract,
+    AppendContract,
     BatchContract,
     ChangeContract,
     TextContract,

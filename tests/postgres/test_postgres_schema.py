@@ -146,7 +146,7 @@ def test_the_last_successes_cost_policies_that_failed_for_ever_nothing(store: ba
             "SELECT %s, gen_random_uuid(), %s, ('{' || lpad(to_hex(number %% 3), 32, '0') || '}')::uuid, 'backup', "
             "CASE WHEN number %% 3 < 2 AND number > 99990 THEN 'success' ELSE 'failed' END, "
             "'2026-01-01'::timestamptz + number * interval '7 seconds', now(), 1, NULL, NULL, now(), now(), 'none', 0, "
-            f"NULL, 0, {'NULL, ' * 10} '', '', false, 1 FROM generate_series(1, 100000) AS number",
+            f"NULL, 0, {'NULL, ' * 10} 0, NULL, 0, 0, '', '', '', '', false, 1 FROM generate_series(1, 100000) AS number",
             [tenant, tenant],
         )
         connection.execute("VACUUM ANALYZE backuplog.backup_runs")
@@ -248,14 +248,14 @@ def test_a_new_table_is_guarded_too(url: str, tmp_path: Path, monkeypatch: pytes
     backuplog.open_store(url, rls=True).close()
     later = tmp_path / "schema"
     shutil.copytree(Path(str(migration._FOLDER)), later)
-    (later / "002_later.sql").write_text("CREATE TABLE {schema}.backup_later (tenant_id uuid)")
+    (later / "003_later.sql").write_text("CREATE TABLE {schema}.backup_later (tenant_id uuid)")
     with (later / "row_level_security.sql").open("a") as policies:
         policies.write(
             "ALTER TABLE {schema}.backup_later ENABLE ROW LEVEL SECURITY; "
             "CREATE POLICY tenant ON {schema}.backup_later USING (tenant_id IS NOT NULL);"
         )
     monkeypatch.setattr(migration, "_FOLDER", later)
-    monkeypatch.setattr(migration, "MIGRATION_NAMES", [*MIGRATION_NAMES, "002_later"])
+    monkeypatch.setattr(migration, "MIGRATION_NAMES", [*MIGRATION_NAMES, "003_later"])
     with pytest.raises(backuplog.SchemaOutdated, match="is behind"):
         backuplog.open_store(url, migrate=False)
     backuplog.open_store(url).close()
@@ -263,7 +263,7 @@ def test_a_new_table_is_guarded_too(url: str, tmp_path: Path, monkeypatch: pytes
         guarded = connection.execute("SELECT tablename FROM pg_policies WHERE schemaname = 'backuplog'").fetchall()
         applied = connection.execute("SELECT name FROM backuplog.backup_migrations ORDER BY name").fetchall()
     assert {name for (name,) in guarded} == {*backuplog.TABLES, "backup_later"} - {migration.MIGRATIONS_TABLE}
-    assert [name for (name,) in applied] == [*MIGRATION_NAMES, "002_later"]
+    assert [name for (name,) in applied] == [*MIGRATION_NAMES, "003_later"]
 
 
 # --- an ordinary user -------------------------------------------------------------------------------------------

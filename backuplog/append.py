@@ -1,0 +1,193 @@
+"""Adding to the log of a task that still runs."""
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import attrs
+
+from .chunk import CHUNK_BYTES, MAX_LOG_BYTES, WHOLE_BYTES, border
+from .delivery import Amendment, StoredRun
+from .errors import FieldError, InvalidQuery, LogClosed, LogExpired, LogOffsetMismatch, LogReplaced, StoreUnavailable
+from .log import piece_at, pieces_of
+from .model import LogState
+from .normalise import argument, as_log_cap, as_time
+from .query import find_stored_run
+from .store import Store
+
+DROPPED: Final = b"\n[backuplog: bytes of this log were dropped here]\n"
+"""The line that stands where the middle of a log is missing. It takes the place of as many bytes that were dropped."""
+
+_ATTEMPTS: Final = 100
+_MAX_OFFSET: Final = 2**62
+# Small chunks become one where the log grows past a multiple of these. One step from 1 byte to 1 MiB would read a
+# million rows in one call; with three, each byte is written at most four times, and no call reads over 4,096 rows.
+_STEPS: Final = (CHUNK_BYTES, 65_536, 4_096)
+_UNMASKED: Final = re.compile(rb"[^*]+")
+
+
+def append_log(
+    store: Store,
+    agent_id: UUID | str,
+    run_id: UUID | str,
+    data: bytes,
+    *,
+    offset: int,
+    max_log_bytes: int = MAX_LOG_BYTES,
+    received_at: datetime | None = None,
+) -> int:
+    """Add to the log of a task that is pending or running, exactly once however often the same bytes are sent.
+
+    When this returns, all bytes up to the returned length are durable, and readers see them. What is stored already is
+    compared with what is sent and not stored again, so that an agent that saw no answer sends the same piece again. A
+    piece that may be the beginning of a secret is shown to readers once the next one has come, or the result.
+
+    Args:
+        store: The store to use.
+        agent_id: The agent that sent it.
+        run_id: The run's id, which is its task's id. A result with status ``running`` must have come before.
+        data: The next bytes of the log; none to learn how many have come.
+        offset: How many bytes of the log come before them.
+        max_log_bytes: The longest log to store whole, in bytes, at least 4,096. Of a longer log, the head and the tail
+            are stored, a half of it and at least a quarter.
+        received_at: When it was received, with a time zone; now by default.
+
+    Returns:
+        How many bytes of the log have been received: the offset of the next piece.
+
+    Raises:
+        InvalidQuery: An argument is malformed.
+        RunNotFound: There is no such run, or it belongs to another agent.
+        LogOffsetMismatch: Bytes are missing before ``offset``, or others were received. The error says where to go on.
+        LogClosed: The task has ended.
+        LogExpired: The log was removed because of its age.
+        StoreUnavailable: The store is busy or cannot be reached. Send the piece again.
+        StoreError: The store failed.
+    """
+    argument("max_log_bytes", as_log_cap, max_log_bytes, InvalidQuery)
+    if isinstance(offset, bool) or not isinstance(offset, int) or not 0 <= offset < _MAX_OFFSET:
+        raise InvalidQuery([FieldError("offset", "must be a whole number of bytes, 0 or more")])
+    if not isinstance(data, bytes):
+        raise InvalidQuery([FieldError("data", "must be bytes")])
+    now = datetime.now(UTC) if received_at is None else argument("received_at", as_time, received_at, InvalidQuery)
+    for _ in range(_ATTEMPTS):
+        stored = find_stored_run(store, run_id, agent_id)
+        try:
+            rest = _unknown(store, stored, data, offset)
+            if not rest:
+                return stored.log_end
+            growth = _growth(store, stored, rest, now)
+            if not store.call(store.backend.submit, [growth])[0]:
+                continue
+            _keep_ends(store, growth.write, max_log_bytes)
+        except LogReplaced:
+            continue
+        return growth.write.log_end
+    raise StoreUnavailable(f"the log was changed by others during each of {_ATTEMPTS} attempts to add to it")
+
+
+def _unknown(store: Store, stored: StoredRun, data: bytes, offset: int) -> bytes:
+    """Compare what is stored with what is sent, and return what is not stored yet."""
+    end = stored.log_end
+    if offset > end:
+        raise LogOffsetMismatch(end)
+    is_new = offset + len(data) > end
+    if is_new and not stored.run.is_active:
+        raise LogClosed
+    if stored.run.log_state is LogState.EXPIRED:
+        raise LogExpired
+    gap_start, gap_stop = stored.log_gap
+    start = max(offset, gap_stop)  # Nothing before the gap can be told from what was dropped.
+    if start < min(end, offset + len(data)):
+        position = start - (gap_stop - gap_start)
+        stop = min(stored.run.log_bytes, position + len(data) - (start - offset))
+        known = b"".join([*pieces_of(store, stored, position, stop), stored.log_held])
+        sent = data[start - offset : start - offset + len(known)]
+        if not _is_same(known[: len(sent)], sent, is_masked=stored.run.redactions > 0):
+            raise LogOffsetMismatch(end)
+    return data[end - offset :] if is_new else b""
+
+
+def _is_same(known: bytes, sent: bytes, *, is_masked: bool) -> bool:
+    """Compare bytes; those that are masked are like any."""
+    if known == sent or not is_masked:
+        return known == sent
+    return all(sent.startswith(part.group(), part.start()) for part in _UNMASKED.finditer(known))
+
+
+def _growth(store: Store, stored: StoredRun, data: bytes, now: datetime) -> Amendment:
+    """Return the amendment that stores more of a log, with the small chunks before it where it completes a larger."""
+    run = stored.run
+    log = stored
+    if run.log_state is LogState.LOST:
+        empty = attrs.evolve(run, log_bytes=0, dropped_bytes=0, redactions=0)
+        log = attrs.evolve(stored, run=empty, log_version=stored.log_version + 1)
+    redacted = store.redactor.feed(log.log_context, log.log_held, data, is_last=False)
+    shown = redacted.shown
+    if len(shown) + len(redacted.held) != len(log.log_held) + len(data):
+        raise TypeError("a redactor must keep the length of a log: what it returned is shorter or longer")
+    grown = attrs.evolve(
+        log.run,
+        log_state=LogState.OPEN,
+        log_bytes=log.run.log_bytes + len(shown),
+        log_sha256=None,
+        redactions=log.run.redactions + redacted.count,
+        updated_at=now,
+    )
+    end = log.offset_of(log.run.log_bytes)
+    start, before = _small_chunks(store, log, end, end + len(shown))
+    return Amendment(
+        read=stored,
+        write=attrs.evolve(log, run=grown, log_context=redacted.context, log_held=redacted.held),
+        parts=((start, before + shown),) if shown else (),
+        drop=start if before else None,
+    )
+
+
+def _small_chunks(store: Store, log: StoredRun, end: int, grown: int) -> tuple[int, bytes]:
+    """Read the chunks at the end of a log that are to become one with what is added; and where they begin."""
+    step = next((step for step in _STEPS if end // step < grown // step), None)
+    if step is None or (step < CHUNK_BYTES and grown - end >= step):
+        return end, b""
+    start, pieces = end, list[bytes]()
+    while start > log.log_gap[1]:
+        offset, piece = piece_at(store, log, start - 1)
+        if len(piece) >= min(step, WHOLE_BYTES):
+            break
+        pieces.append(piece[: start - offset])
+        start = offset
+    return start, b"".join(reversed(pieces))
+
+
+def _keep_ends(store: Store, stored: StoredRun, max_log_bytes: int) -> None:
+    """Drop what is in the middle of a log that has become too long.
+
+    If the log has changed since, its next piece sees to it.
+    """
+    run = stored.run
+    end, half = stored.offset_of(run.log_bytes), max_log_bytes // 2
+    gap_start, gap_stop = stored.log_gap
+    # Not at each piece: a quarter of the cap must come before the tail is cut again.
+    tail = end - half // 2
+    if run.log_bytes <= max_log_bytes or (gap_stop and end - gap_stop <= half):
+        return
+    parts: list[tuple[int, bytes]] = []
+    if gap_stop:
+        drop, missing = gap_start, tail - gap_stop
+    else:
+        drop, piece = piece_at(store, stored, half)
+        head = piece[: border(piece, half - drop)]
+        parts.append((drop, head + DROPPED))
+        gap_start, missing = drop + len(head) + len(DROPPED), tail - drop - len(head)
+    offset, piece = piece_at(store, stored, tail)
+    parts.append((tail, piece[tail - offset :]))
+    kept = attrs.evolve(run, log_bytes=gap_start + end - tail, dropped_bytes=run.dropped_bytes + missing)
+    cut = Amendment(
+        read=stored,
+        write=attrs.evolve(stored, run=kept, log_gap=(gap_start, tail)),
+        parts=tuple(parts),
+        drop=drop,
+        drop_until=offset + len(piece),
+    )
+    store.call(store.backend.submit, [cut])

@@ -1,0 +1,68 @@
+"""Closing the log of a task that has ended: it is read once, outside of any lock, before the run becomes final."""
+
+import hashlib
+
+import attrs
+
+from .chunk import WHOLE_BYTES
+from .delivery import Amendment, StoredRun
+from .log import pieces_of
+from .model import LogState
+from .parsers import LogReader, Work
+from .store import Store
+
+
+def close_log(store: Store, stored: StoredRun, *, task_type: str, work: Work) -> Amendment:
+    """Read an appended log to its end, and return what closes it.
+
+    One chunk at a time is in memory, and what is behind the last whole one, which is stored anew as one chunk.
+
+    Args:
+        store: The store to use.
+        stored: The run with the log.
+        task_type: The type of the task that has ended.
+        work: Bounds what it costs to read the log for its figures.
+
+    Returns:
+        The amendment. The figures that the log tells are those of the run to write.
+
+    Raises:
+        LogReplaced: The log is another by now.
+        CorruptLog: The log is damaged.
+        StoreError: The store failed.
+    """
+    run = stored.run
+    sha256, reader = hashlib.sha256(), LogReader(store.parsers, task_type=task_type, work=work)
+    start, rest = 0, list[bytes]()  # the pieces behind the last whole chunk, and the offset of the first
+    position = 0
+    for piece in pieces_of(store, stored, 0, run.log_bytes):
+        sha256.update(piece)
+        reader.feed(piece)
+        offset = stored.offset_of(position)
+        if offset != start + sum(map(len, rest)):
+            start, rest = offset, []
+        rest.append(piece)
+        position += len(piece)
+        if len(piece) >= WHOLE_BYTES:
+            start, rest = offset + len(piece), []
+    last = store.redactor.feed(stored.log_context, stored.log_held, b"", is_last=True)
+    if last.shown:
+        sha256.update(last.shown)
+        reader.feed(last.shown)
+        rest.append(last.shown)
+    is_cut = stored.log_gap != (0, 0)
+    closed = attrs.evolve(
+        run,
+        log_state=LogState.TRUNCATED if is_cut else LogState.COMPLETE,
+        log_bytes=run.log_bytes + len(last.shown),
+        log_sha256=sha256.digest(),
+        redactions=run.redactions + last.count,
+        stats=reader.stats(),
+    )
+    is_same = len(rest) == 1 and not last.shown
+    return Amendment(
+        read=stored,
+        write=attrs.evolve(stored, run=closed, log_context=b"", log_held=b""),
+        parts=() if is_same or not rest else ((start, b"".join(rest)),),
+        drop=None if is_same or not rest else start,
+    )

@@ -1,0 +1,82 @@
+"""A log while it grows, as one answer of an async server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from backuplog.errors import BackuplogError, FieldError, InvalidQuery
+from backuplog.follow import LogProgress, read_log_since
+from backuplog.store import Store
+
+from .answering import failure
+from .guard import Guard, admit
+from .request import Request, parse_query
+from .response import LOG_HEADERS, Response
+
+
+async def follow(
+    store: Store,
+    agent_id: str,
+    run_id: str,
+    *,
+    request: Request,
+    in_thread: Callable[..., Awaitable[Any]],
+    guard: Guard,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> tuple[Response, AsyncIterator[bytes]]:
+    """Answer with a log while it grows, in an async server. A watcher takes a thread only while it reads.
+
+    Args:
+        store: The store to use.
+        agent_id: The agent in the path.
+        run_id: The run in the path.
+        request: The request. Its query may be ``since=N``, to begin behind the first N bytes.
+        in_thread: Calls a function in a thread, as ``asyncio.to_thread`` and Starlette's ``run_in_threadpool`` do.
+        guard: Whom to let in.
+        sleep: Waits for so many seconds, in the event loop.
+
+    Returns:
+        The response, whose status and headers to send, and the body, which ends when the task has ended and its log is
+        read. If the body raises, break the connection.
+    """
+    try:
+        agent, progress = await in_thread(_first, store, agent_id, run_id, request, guard)
+    except BackuplogError as error:
+        refusal = failure(store, error, is_observed=False)
+        return refusal, _whole(refusal)
+
+    async def body(step: LogProgress) -> AsyncIterator[bytes]:
+        while True:
+            if step.data:
+                yield step.data
+            if step.is_final:
+                return
+            if step.retry_after:
+                await sleep(step.retry_after)
+            step = await in_thread(read_log_since, store, run_id, step.offset, agent_id=agent)
+
+    headers = {**LOG_HEADERS, "Cache-Control": "private, no-store"}
+    return Response(status=200, headers=headers, body=b""), body(progress)
+
+
+def _first(store: Store, agent_id: str, run_id: str, request: Request, guard: Guard) -> tuple[UUID, LogProgress]:
+    agent = admit(store, agent_id, request, guard)
+    since = offset_in(parse_query(request.query, ("since",)).get("since", "0"))
+    return agent, read_log_since(store, run_id, since, agent_id=agent)
+
+
+async def _whole(response: Response) -> AsyncIterator[bytes]:
+    for piece in response.pieces():
+        yield piece
+
+
+def offset_in(text: str) -> int:
+    """Read how many bytes of a log a follower has.
+
+    Raises:
+        InvalidQuery: It is no number.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):  # noqa: PLR2004
+        raise InvalidQuery([FieldError("since", "must be a whole number of bytes, 0 or more")])
+    return int(text)
