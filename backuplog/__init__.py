@@ -35,6 +35,7 @@ from .errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
+from .expire import expire_log
 from .follow import LogProgress, follow_log, read_log_since
 from .ingest import ingest_task_result, ingest_task_results
 from .log import iter_log, read_log, tail_log
@@ -56,6 +57,7 @@ from .observe import IngestEvent, LoggingObserver, Observer
 from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
 from .redact import Redactor, SecretRedactor
+from .reparse import ReparseReport, reparse
 from .row import TABLES
 from .store import Store, open_store
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
@@ -94,6 +96,7 @@ __all__ = [
     "RateLimited",
     "Receipt",
     "Redactor",
+    "ReparseReport",
     "RunConflict",
     "RunNotFound",
     "RunPage",
@@ -109,6 +112,7 @@ __all__ = [
     "Unauthenticated",
     "UnsupportedMedia",
     "append_log",
+    "expire_log",
     "follow_log",
     "get_agent",
     "get_run",
@@ -126,6 +130,7 @@ __all__ = [
     "read_log",
     "read_log_since",
     "register_agent",
+    "reparse",
     "revoke_agent_token",
     "tail_log",
     "verify_agent_token",

@@ -1,25 +1,25 @@
 """Adding to the log of a task that still runs."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 import attrs
 
+from .amend import amend
 from .chunk import CHUNK_BYTES, MAX_LOG_BYTES, WHOLE_BYTES, border
 from .delivery import Amendment, StoredRun
-from .errors import FieldError, InvalidQuery, LogClosed, LogExpired, LogOffsetMismatch, LogReplaced, StoreUnavailable
+from .errors import FieldError, InvalidQuery, LogClosed, LogExpired, LogOffsetMismatch, LogReplaced
 from .log import piece_at, pieces_of
 from .model import LogState
 from .normalise import argument, as_log_cap, as_time
-from .query import find_stored_run
 from .store import Store
 
 DROPPED: Final = b"\n[backuplog: bytes of this log were dropped here]\n"
 """The line that stands where the middle of a log is missing. It takes the place of as many bytes that were dropped."""
 
-_ATTEMPTS: Final = 100
 _MAX_OFFSET: Final = 2**62
 # Small chunks become one where the log grows past a multiple of these. One step from 1 byte to 1 MiB would read a
 # million rows in one call; with three, each byte is written at most four times, and no call reads over 4,096 rows.
@@ -71,20 +71,16 @@ def append_log(
     if not isinstance(data, bytes):
         raise InvalidQuery([FieldError("data", "must be bytes")])
     now = datetime.now(UTC) if received_at is None else argument("received_at", as_time, received_at, InvalidQuery)
-    for _ in range(_ATTEMPTS):
-        stored = find_stored_run(store, run_id, agent_id)
-        try:
-            rest = _unknown(store, stored, data, offset)
-            if not rest:
-                return stored.log_end
-            growth = _growth(store, stored, rest, now)
-            if not store.call(store.backend.submit, [growth])[0]:
-                continue
-            _keep_ends(store, growth.write, max_log_bytes)
-        except LogReplaced:
-            continue
-        return growth.write.log_end
-    raise StoreUnavailable(f"the log was changed by others during each of {_ATTEMPTS} attempts to add to it")
+
+    def grow(stored: StoredRun) -> Amendment | None:
+        rest = _unknown(store, stored, data, offset)
+        return _growth(store, stored, rest, now) if rest else None
+
+    grown = amend(store, run_id, agent_id, grow)
+    if grown.run.log_bytes > max_log_bytes:
+        with suppress(LogReplaced):  # The next piece sees to it.
+            _keep_ends(store, grown, max_log_bytes)
+    return grown.log_end
 
 
 def _unknown(store: Store, stored: StoredRun, data: bytes, offset: int) -> bytes:
@@ -161,16 +157,13 @@ def _small_chunks(store: Store, log: StoredRun, end: int, grown: int) -> tuple[i
 
 
 def _keep_ends(store: Store, stored: StoredRun, max_log_bytes: int) -> None:
-    """Drop what is in the middle of a log that has become too long.
-
-    If the log has changed since, its next piece sees to it.
-    """
+    """Drop what is in the middle of a log that has become too long, unless it has changed since."""
     run = stored.run
     end, half = stored.offset_of(run.log_bytes), max_log_bytes // 2
     gap_start, gap_stop = stored.log_gap
     # Not at each piece: a quarter of the cap must come before the tail is cut again.
     tail = end - half // 2
-    if run.log_bytes <= max_log_bytes or (gap_stop and end - gap_stop <= half):
+    if gap_stop and end - gap_stop <= half:
         return
     parts: list[tuple[int, bytes]] = []
     if gap_stop:

@@ -14,6 +14,11 @@ RESULTS = Path(__file__).parent.parent / "tests" / "data" / "results"
 MARKS = {"success": "+", "warning": "!", "failed": "x", "cancelled": "-"}
 
 
+def known(figure: int | None) -> str:
+    """Show a figure that the log told; one that nobody knows is no 0."""
+    return "-" if figure is None else f"{figure:,}"
+
+
 def main(path: str = "backups.db") -> None:
     """Ingest, list, and show why one run failed."""
     index = json.loads((RESULTS / "results.json").read_text())
@@ -32,13 +37,16 @@ def main(path: str = "backups.db") -> None:
 
         page = backuplog.query_runs(store)
         print(
-            f"  {'started UTC':<17} {'agent':<8} {'task':<7} {'status':<10} {'seconds':>8} {'log bytes':>10}  snapshot"
+            f"  {'started UTC':<17} {'agent':<7} {'task':<7} {'status':<9} {'seconds':>7} {'files':>6} "
+            f"{'bytes added':>12} {'log bytes':>9}  snapshot"
         )
         for run in page.runs:
+            stats = run.stats or backuplog.RunStats()
             print(
-                f"{MARKS.get(run.status, ' ')} {run.start_time:%Y-%m-%d %H:%M}  {hostnames[str(run.agent_id)]:<8} "
-                f"{run.task_type:<7} {run.status:<10} {run.duration_seconds:>8.2f} {run.log_bytes:>10,}  "
-                f"{run.snapshot_id or ''}"
+                f"{MARKS.get(run.status, ' ')} {run.start_time:%Y-%m-%d %H:%M}  {hostnames[str(run.agent_id)]:<7} "
+                f"{run.task_type:<7} {run.status:<9} {run.duration_seconds:>7.2f} "
+                f"{known(stats.total_files_processed):>6} {known(stats.data_added):>12} "
+                f"{run.log_bytes:>9,}  {run.snapshot_id or ''}"
             )
         print(f"  {page.total} runs\n")
 

@@ -24,8 +24,9 @@ def test_the_quickstart_shows_a_table_and_why_a_run_failed(tmp_path: Path) -> No
     lines = run("quickstart.py", folder=tmp_path)
     assert lines[0] == "backups.db: 11 created"
     table = lines[2:14]
-    assert table[0].split() == ["started", "UTC", "agent", "task", "status", "seconds", "log", "bytes", "snapshot"]
-    assert table[1] == "! 2026-11-24 04:38  web-01   backup  warning        0.69      1,544  4b20bb60"
+    assert " ".join(table[0].split()) == "started UTC agent task status seconds files bytes added log bytes snapshot"
+    assert table[1] == "! 2026-11-24 04:38  web-01  backup  warning      0.69      4        3,917     1,544  4b20bb60"
+    assert table[2].split()[6:9] == ["1.13", "-", "-"]
     assert "".join(line[0] for line in table[1:]) == "!+x-++x+x++"
     assert [line[2:18] for line in table[1:]] == sorted((line[2:18] for line in table[1:]), reverse=True)
     assert lines[14] == "  11 runs"

@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 import backuplog
+from backuplog.backend import Amendment
 from backuplog.parsers import Tool, Work
 from test_open_store import install
 
@@ -135,3 +136,30 @@ def test_a_package_can_add_a_tool(
     with backuplog.open_store("sqlite://") as opened:
         backuplog.register_agent(opened, agent_id)
         assert ingested(opened, agent_id, payload(taskId=str(uuid4()), log=LOG)).snapshot_id == "abcd"
+
+
+def test_what_the_log_says_may_replace_what_the_run_has(store: backuplog.Store, payload: Payload) -> None:
+    """With ``overwrite`` the figures of the log win, and those that it does not tell stay."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    sent = payload(log=f"\n{LOG}", stats={"filesNew": 1, "filesChanged": 2})
+    run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+    assert backuplog.reparse(store, backuplog.RunQuery()).changed == 0
+    assert backuplog.reparse(store, backuplog.RunQuery(), overwrite=True).changed == 1
+    stats = backuplog.get_run(store, run_id).stats
+    assert stats is not None
+    assert (stats.files_new, stats.files_changed, stats.data_added) == (3, 2, 4096)
+
+
+def test_a_damaged_log_is_named_and_passed_over(store: backuplog.Store, payload: Payload) -> None:
+    """A log that cannot be read does not keep the others from being read again."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    blind = attrs.evolve(store, parsers=())
+    damaged, whole = (backuplog.ingest_task_result(blind, agent_id, payload(log=f"\n{LOG}")).run_id for _ in range(2))
+    stored = store.backend.find_run(damaged)
+    assert stored is not None
+    other = attrs.evolve(stored, run=attrs.evolve(stored.run, log_sha256=bytes(32)))
+    assert store.backend.submit([Amendment(read=stored, write=other)]) == [True]
+    report = backuplog.reparse(store, backuplog.RunQuery())
+    assert (report.read, report.changed, report.damaged) == (1, 1, (damaged,))
+    assert backuplog.get_run(store, damaged).stats is None
+    assert backuplog.get_run(store, whole).stats is not None

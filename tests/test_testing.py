@@ -116,6 +116,11 @@ def drops_everything(base: Any) -> Any:
     return redecides(base, drop=0)
 
 
+def drops_to_the_end(base: Any) -> Any:
+    """Drop what is to be kept behind the middle of a log."""
+    return redecides(base, drop_until=None)
+
+
 def stores_no_chunk(base: Any) -> Any:
     """Forget the log."""
     return redecides(base, chunks=())
@@ -373,6 +378,8 @@ BROKEN = [
     (writes_before_the_log, "test_a_failed_replacement_leaves_what_was_stored"),
     (goes_on_when_closed, "test_a_closed_store_says_so"),
     (keeps_the_old_log, "test_a_log_grows_is_merged_and_closed"),
+    (drops_to_the_end, "test_a_log_that_is_much_too_long_keeps_its_ends"),
+    (decides_outside_the_lock, "test_two_senders_leave_each_byte_once"),
     (keeps_the_old_log, "test_an_expired_log_is_gone_and_its_run_stays"),
     (drops_everything, "test_a_log_grows_is_merged_and_closed"),
     (drops_without_writing, "test_a_decision_that_writes_nothing_touches_no_chunk"),

@@ -11,6 +11,7 @@ import pytest
 import backuplog
 from backuplog import CorruptLog, LogExpired, LogReplaced, LogState, RunStats, Store
 from backuplog.backend import Change, Decision, StoredRun, compress, place
+from backuplog.parsers import TOOLS
 
 from .common import NOON, at_once, payload, submission_of
 from .contract import Contract
@@ -179,6 +180,57 @@ class ChangeContract(Contract):
             assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "replayed"
             assert backuplog.ingest_task_result(store, agent_id, {**sent, "log": "new"}).outcome == "updated"
             assert backuplog.read_log(store, run_id) == b"new"
+
+    def test_a_log_is_removed_and_its_run_kept(self) -> None:
+        """``expire_log`` removes a log, whole or growing, once; the run says what it was, and a replay is a replay."""
+        with self._known() as (store, agent_id):
+            ended, running = payload(log=b"x" * 1_500_000), payload(status="running")
+            for sent in (ended, running):
+                run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+                if sent is running:
+                    backuplog.append_log(store, agent_id, run_id, b"so far https://a:b", offset=0)
+                before = backuplog.get_run(store, run_id)
+                expired = backuplog.expire_log(store, str(run_id))
+                assert expired == attrs.evolve(before, log_state=LogState.EXPIRED)
+                assert backuplog.get_run(store, run_id) == backuplog.expire_log(store, run_id) == expired
+                assert chunk_offsets(store, run_id) == []
+                with pytest.raises(LogExpired):
+                    backuplog.read_log(store, run_id)
+                assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "replayed"
+            without = backuplog.ingest_task_result(store, agent_id, payload()).run_id
+            assert backuplog.expire_log(store, without).log_state == "none"
+            for view, unknown in ((store, uuid4()), (store.for_tenant(UUID(int=7)), run_id)):
+                with pytest.raises(backuplog.RunNotFound):
+                    backuplog.expire_log(view, unknown)
+
+    def test_logs_are_read_again_for_their_figures(self) -> None:
+        """``reparse`` goes through all runs page by page, fills in what is missing, and changes nothing twice."""
+        with self._known() as (opened, agent_id):
+            store, blind = (attrs.evolve(opened, parsers=tools) for tools in (TOOLS, ()))
+            log = (
+                "\nAdded to the repository: 5 B (5 B stored)\n\nprocessed 6 files, 14 B in 0:00\nsnapshot %08x saved\n"
+            )
+            sent = [payload(log=log % number, stats={"filesNew": number}) for number in range(1, 6)]
+            others = [payload(), payload(log="no figures"), payload(log=log % 9, status="running")]
+            backuplog.ingest_task_results(blind, [(agent_id, result) for result in (*sent, *others)])
+            expired = backuplog.ingest_task_result(blind, agent_id, payload(log=log % 8)).run_id
+            backuplog.expire_log(store, expired)
+            for changed in (5, 0):
+                query: backuplog.RunQuery | None = backuplog.RunQuery(limit=2)
+                reports: list[backuplog.ReparseReport] = []
+                while query:
+                    reports.append(backuplog.reparse(store, query))
+                    cursor = reports[-1].next_cursor
+                    query = attrs.evolve(query, cursor=cursor) if cursor else None
+                assert sum(report.read for report in reports) == 6
+                assert sum(report.changed for report in reports) == changed
+                assert len(reports) == 5
+            for number, result in enumerate(sent, start=1):
+                run = backuplog.get_run(store, result["taskId"])
+                assert run.stats is not None
+                assert (run.stats.files_new, run.stats.data_added) == (number, 5)
+                assert run.snapshot_id == f"{number:08d}"
+                assert backuplog.ingest_task_result(store, agent_id, result).outcome == "replayed"
 
     def test_a_change_of_nothing_changes_nothing(self) -> None:
         """A change that nothing can come of without a run is answered, alone and beside others, in order."""

@@ -146,7 +146,8 @@ def test_the_last_successes_cost_policies_that_failed_for_ever_nothing(store: ba
             "SELECT %s, gen_random_uuid(), %s, ('{' || lpad(to_hex(number %% 3), 32, '0') || '}')::uuid, 'backup', "
             "CASE WHEN number %% 3 < 2 AND number > 99990 THEN 'success' ELSE 'failed' END, "
             "'2026-01-01'::timestamptz + number * interval '7 seconds', now(), 1, NULL, NULL, now(), now(), 'none', 0, "
-            f"NULL, 0, {'NULL, ' * 10} 0, NULL, 0, 0, '', '', '', '', false, 1 FROM generate_series(1, 100000) AS number",
+            f"NULL, 0, {'NULL, ' * 10} 0, NULL, 0, 0, '', '', '', '', false, 1 "
+            "FROM generate_series(1, 100000) AS number",
             [tenant, tenant],
         )
         connection.execute("VACUUM ANALYZE backuplog.backup_runs")

@@ -96,7 +96,12 @@ class DictBackend:
                 decision = change.decide(stored)
                 answers.append(decision.answer)
                 if decision.write is not None:
-                    kept = [item for item in chunks if decision.drop is None or item[1].offset < decision.drop]
+                    first, end = decision.drop, decision.drop_until
+                    kept = [
+                        (version, chunk)
+                        for version, chunk in chunks
+                        if first is None or chunk.offset < first or (end is not None and chunk.offset >= end)
+                    ]
                     version = decision.write.log_version
                     written[key] = decision.write, [*kept, *((version, chunk) for chunk in decision.chunks)]
             tables.runs.update(written)  # Run and log at once: readers take no lock.
