@@ -34,6 +34,9 @@ _RESULT_NAMES: Final = wire_names(TaskResult)
 _PARTS: Final[Mapping[str, tuple[type[Any], Mapping[str, str]]]] = {
     name: (model, wire_names(model)) for name, model in (("stats", RunStats), ("progress", Progress))
 }
+# The fields that are stored as JSON, with their defaults, which say nothing.
+_DETAILS: Final = tuple((field.name, field.default) for field in attrs.fields(RunStats))[len(FIGURES) :]
+_PROGRESS: Final = tuple((field.name, field.default) for field in attrs.fields(Progress))
 _LONGEST_NAME: Final = 50
 _SEPARATORS: Final = str.maketrans("", "", "_- ")
 
@@ -155,14 +158,14 @@ def run_document(run: BackupRun) -> dict[str, Any]:
 
 def stats_details(stats: RunStats) -> str | None:
     """Return as JSON what figures say beyond those that are columns of their own; None where they say no more."""
-    known = {name: value for name, value in _known(stats).items() if name not in FIGURES}
+    known = _known(stats, _DETAILS)
     # In one form for ever: it is part of a submission's digest.
     return json.dumps(known, sort_keys=True, separators=(",", ":")) if known else None
 
 
 def progress_text(progress: Progress) -> str:
     """Return as JSON what a task says of its progress."""
-    return json.dumps(_known(progress), sort_keys=True, separators=(",", ":"))
+    return json.dumps(_known(progress, _PROGRESS), sort_keys=True, separators=(",", ":"))
 
 
 def progress_from(text: str) -> Progress:
@@ -181,12 +184,8 @@ def _json_object(text: str) -> dict[str, Any]:
     return known  # pyright: ignore[reportUnknownVariableType]
 
 
-def _known(model: attrs.AttrsInstance) -> dict[str, Any]:
-    return {
-        field.name: getattr(model, field.name)
-        for field in attrs.fields(type(model))
-        if getattr(model, field.name) != field.default
-    }
+def _known(model: RunStats | Progress, fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, default in fields if (value := getattr(model, name)) != default}
 
 
 def stats_from(figures: Sequence[int | None], details: str | None) -> RunStats | None:

@@ -298,21 +298,20 @@ class AppendContract(Contract):
 
     def test_a_log_that_is_too_long_keeps_its_ends(self) -> None:
         """Of a log over the cap, head and tail are kept and what is missing is counted, however it is cut."""
-        self._grow_beyond(4_096)
+        self._grow_beyond(4_096, pieces=[1, 700, 3_000, 50, 4_096, 300, 20_000, 5], lines=40_000)
 
     def test_a_log_that_is_much_too_long_keeps_its_ends(self) -> None:
-        """So it does with a cap that no single piece reaches."""
-        self._grow_beyond(40_000)
+        """So it does where head and tail are of many pieces each."""
+        self._grow_beyond(40_000, pieces=[1, 700, 3_000, 50, 300, 5], lines=12_000)
 
-    def _grow_beyond(self, cap: int) -> None:
+    def _grow_beyond(self, cap: int, *, pieces: list[int], lines: int) -> None:
         with self._known() as (store, agent_id):
             run_id = _begin(store, agent_id)
             append = partial(backuplog.append_log, store, agent_id, run_id, max_log_bytes=cap)
-            log = b"".join(b"line %d\n" % number for number in range(40_000))
-            sizes = [1, 700, 3_000, 50, cap, 300, 20_000, 5]
+            log = b"".join(b"line %d\n" % number for number in range(lines))
             known, turn = 0, 0
             while known < len(log):
-                piece = log[known : known + sizes[turn % len(sizes)]]
+                piece = log[known : known + pieces[turn % len(pieces)]]
                 assert append(piece, offset=known) == known + len(piece)
                 known += len(piece)
                 turn += 1
