@@ -50,7 +50,7 @@ def close_log(store: Store, stored: StoredRun, *, task_type: str, work: Work) ->
         sha256.update(last.shown)
         reader.feed(last.shown)
         rest.append(last.shown)
-    is_cut = stored.log_gap != (0, 0)
+    is_cut = stored.log_gap != (0, 0) or run.log_state is LogState.TRUNCATED
     closed = attrs.evolve(
         run,
         log_state=LogState.TRUNCATED if is_cut else LogState.COMPLETE,

@@ -22,6 +22,9 @@ AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 _SIZES: Final = frozenset({"data_added", "total_bytes_processed", "data_added_packed", "data_compressed"})
 _REMEMBERED: Final = 16
+READABLE_STATES: Final = frozenset({LogState.OPEN, LogState.COMPLETE, LogState.TRUNCATED})
+"""The states of a log that can be read."""
+
 _EMPTY_SHA256: Final = hashlib.sha256().digest()
 
 
@@ -270,8 +273,8 @@ class Submission:
     def _end(self, stored: StoredRun) -> Decision[Answer]:
         """End a task whose log has come before its result, and stays."""
         closing = self.closing
-        if stored.run.log_state is not LogState.OPEN:
-            closing = Amendment(read=stored, write=stored)
+        if stored.run.log_state not in READABLE_STATES:
+            closing = Amendment(read=stored, write=attrs.evolve(stored, run=attrs.evolve(stored.run, stats=None)))
         elif closing is None or not stored.has_log_of(closing.read):
             return Decision(answer=OpenLog(stored=stored))
         log = closing.write

@@ -1,16 +1,13 @@
 """Removing a log and keeping its run."""
 
-from typing import Final
 from uuid import UUID
 
 import attrs
 
 from .amend import amend
-from .delivery import Amendment, StoredRun
+from .delivery import READABLE_STATES, Amendment, StoredRun
 from .model import BackupRun, LogState
 from .store import Store
-
-_WITHOUT_LOG: Final = frozenset({LogState.NONE, LogState.LOST, LogState.EXPIRED})
 
 
 def expire_log(store: Store, run_id: UUID | str) -> BackupRun:
@@ -36,7 +33,7 @@ def expire_log(store: Store, run_id: UUID | str) -> BackupRun:
 
 def expiry(stored: StoredRun) -> Amendment | None:
     """Return the amendment that removes the log of a run as it was read; None if it has none."""
-    if stored.run.log_state in _WITHOUT_LOG:
+    if stored.run.log_state not in READABLE_STATES:
         return None
     run = attrs.evolve(stored.run, log_state=LogState.EXPIRED)
     write = attrs.evolve(stored, run=run, log_version=stored.log_version + 1, log_context=b"", log_held=b"")

@@ -241,7 +241,7 @@ def _end(store: Store, item: _Item, stored: StoredRun, work: Work) -> StoreUnava
         pass  # Submitted as it is, it is answered with the log that is there by now.
     except CorruptLog as error:  # The result is not to be lost for that. Reading its log raises the same.
         item.lost = error
-        damaged = attrs.evolve(stored.run, log_state=LogState.COMPLETE)
+        damaged = attrs.evolve(stored.run, log_state=LogState.COMPLETE, stats=None)
         closing = Amendment(read=stored, write=attrs.evolve(stored, run=damaged))
     except StoreUnavailable as error:
         return error

@@ -310,7 +310,7 @@ class BackupRun:
         error_message: Why the task failed.
         snapshot_id: The snapshot that the backup made.
         received_at: When the first result of this task was received, in UTC. This never changes.
-        updated_at: When the stored result was received, in UTC.
+        updated_at: When the stored result, or the last piece of its log, was received, in UTC.
         log_state: What is stored of the log.
         log_bytes: The size of the log, in bytes: of a truncated log what is stored, of a lost log what was lost.
         log_sha256: The SHA-256 of the log as it is stored, 32 bytes; None without a log, and while it grows.

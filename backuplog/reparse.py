@@ -4,15 +4,13 @@ from uuid import UUID
 
 import attrs
 
-from .delivery import Amendment, StoredRun, joined
+from .delivery import READABLE_STATES, Amendment, StoredRun, joined
 from .errors import CorruptLog, LogReplaced
 from .log import pieces_of
-from .model import LogState, RunQuery, RunStats
+from .model import RunQuery, RunStats
 from .parsers import parse_log
 from .query import query_runs
 from .store import Store
-
-_READABLE = frozenset({LogState.COMPLETE, LogState.TRUNCATED})
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +54,7 @@ def reparse(store: Store, query: RunQuery, *, overwrite: bool = False) -> Repars
     read, changed, damaged = 0, 0, list[UUID]()
     for run in page.runs:
         stored = store.call(store.backend.find_run, run.id)
-        if stored is None or stored.run.is_active or stored.run.log_state not in _READABLE:
+        if stored is None or stored.run.is_active or stored.run.log_state not in READABLE_STATES:
             continue
         try:
             told = parse_log(

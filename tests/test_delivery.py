@@ -37,6 +37,9 @@ def deliver(*submissions: Submission) -> tuple[list[str], StoredRun]:
     stored, outcomes = None, []
     for arriving in submissions:
         decision = arriving.decide(stored)
+        if isinstance(decision.answer, OpenLog):
+            read = decision.answer.stored
+            decision = attrs.evolve(arriving, closing=Amendment(read=read, write=read)).decide(stored)
         stored = decision.write or stored
         answer = decision.answer
         outcomes.append(str(answer.outcome) if isinstance(answer, backuplog.Receipt) else answer.error_type)

@@ -383,6 +383,19 @@ class AppendContract(Contract):
             _end(store, agent_id, run_id)
             assert backuplog.read_log(store, run_id) == b"begun and gone on"
 
+    def test_figures_of_a_log_that_stays_are_those_that_it_tells(self) -> None:
+        """A result whose log came before has the figures of that log, and none that were sent with it then."""
+        with self._known() as (opened, agent_id):
+            store = attrs.evolve(opened, parsers=TOOLS)
+            sent = payload(status="running", log=SUMMARY, stats={"filesNew": 9, "dirsNew": 8})
+            run_id = backuplog.ingest_task_result(store, agent_id, sent).run_id
+            for claim in ({}, {"logBytes": len(SUMMARY), "errorMessage": "later"}):
+                assert _end(store, agent_id, run_id, **claim) == "updated"
+                run = backuplog.get_run(store, run_id)
+                assert run.stats is not None
+                assert (run.stats.files_new, run.stats.dirs_new, run.snapshot_id) == (3, 0, "8837c0dd")
+                assert (run.log_state, run.log_sha256) == ("complete", hashlib.sha256(SUMMARY).digest())
+
     def test_nothing_is_added_to_an_expired_log(self) -> None:
         """A log that was removed because of its age stays removed."""
         with self._known() as (store, agent_id):
