@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import attrs
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -11,7 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 import backuplog
 from backuplog import LogExpired, LogState, RunConflict, RunNotFound, RunQuery
-from backuplog.backend import Change, StoredRun, decode
+from backuplog.backend import Change, StoredRun, Submission, decode
+from backuplog.close import close_log
+from backuplog.delivery import OpenLog
+from backuplog.parsers import Work
 
 from .changes import Append, Expire
 from .common import NOON, UNCHECKED, submission_of, walk
@@ -76,6 +80,11 @@ class StatefulContract(Contract):
                 """Make a change here and there."""
                 stored, log = self.model.get((tenant, change.run_id), (None, b""))
                 decision = change.decide(stored)
+                if isinstance(change, Submission) and isinstance(decision.answer, OpenLog):
+                    view = self.tenants[tenant]
+                    closing = close_log(view, decision.answer.stored, task_type=change.run.task_type, work=Work())
+                    change = attrs.evolve(change, closing=closing)
+                    decision = change.decide(stored)
                 if decision.write is not None:
                     version = decision.write.log_version
                     added = [decode(chunk, change.run_id, version) for chunk in decision.chunks]
