@@ -98,7 +98,8 @@ def _unknown(store: Store, stored: StoredRun, data: bytes, offset: int) -> bytes
     if start < min(end, offset + len(data)):
         position = start - (gap_stop - gap_start)
         stop = min(stored.run.log_bytes, position + len(data) - (start - offset))
-        known = b"".join([*pieces_of(store, stored, position, stop), stored.log_held])
+        held = stored.log_held[max(0, position - stored.run.log_bytes) :]
+        known = b"".join([*pieces_of(store, stored, position, stop), held])
         sent = data[start - offset : start - offset + len(known)]
         if not _is_same(known[: len(sent)], sent, is_masked=stored.run.redactions > 0):
             raise LogOffsetMismatch(end)

@@ -197,7 +197,7 @@ def send(url: str, agent_id: str, task_id: str, path: str) -> None:
             start, stop = {
                 "new": (known, known + length),
                 "repeated": last,
-                "overlapping": (max(0, known - generator.randint(1, length)), known + length),
+                "overlapping": (max(0, known - generator.randint(1, generator.choice((8, length)))), known + length),
                 "older": (older, min(known, older + length)),
                 "disconnected": (0, 0),
                 "ahead": (known + generator.randint(1, length), known + 2 * length),
