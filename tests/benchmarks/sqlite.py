@@ -27,9 +27,9 @@ else:
 SIZES = {"2 KiB": 2048, "64 KiB": 65_536, "1 MiB": 1 << 20, "8 MiB": 8 << 20, "64 MiB": 64 << 20}
 REPETITIONS = {"2 KiB": 400, "64 KiB": 200, "1 MiB": 60, "8 MiB": 15, "64 MiB": 5}
 COMPRESSOR = zstd.ZstdCompressor(level=1)
-INSERT_RUN = f"INSERT INTO backup_runs VALUES ({', '.join('?' * 31)})"
+INSERT_RUN = f"INSERT INTO backup_runs VALUES ({', '.join('?' * 37)})"
 BEFORE_LOG = ("backup", "success", 1, 2, 12.5, None, "8837c0dd", 1, 1, "complete")
-AFTER_LOG = (bytes(32), 0, *[None] * 10, bytes(32), b"", 1, 1)
+AFTER_LOG = (bytes(32), 0, *[None] * 10, bytes(32), b"", 1, 1, 0, None, 0, 0, b"", b"")
 INSERT_CHUNK = "INSERT INTO backup_run_logs VALUES (?, ?, 1, ?, ?, 'zstd', 0, ?)"
 
 
