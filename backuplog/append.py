@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -21,6 +22,8 @@ DROPPED: Final = b"\n[backuplog: bytes of this log were dropped here]\n"
 """The line that stands where the middle of a log is missing. It takes the place of as many bytes that were dropped."""
 
 _MAX_OFFSET: Final = 2**62
+# Longer data is taken in parts, so that 64 MiB take no more memory than that, and hold no lock for long.
+_MOST_AT_ONCE: Final = 4 * CHUNK_BYTES
 # Small chunks become one where the log grows past a multiple of these. One step from 1 byte to 1 MiB would read a
 # million rows in one call; with three, each byte is written at most four times, and no call reads over 4,096 rows.
 _STEPS: Final = (CHUNK_BYTES, 65_536, 4_096)
@@ -72,15 +75,19 @@ def append_log(
         raise InvalidQuery([FieldError("data", "must be bytes")])
     now = datetime.now(UTC) if received_at is None else argument("received_at", as_time, received_at, InvalidQuery)
 
-    def grow(stored: StoredRun) -> Amendment | None:
+    def grow(stored: StoredRun, data: bytes, offset: int) -> Amendment | None:
         rest = _unknown(store, stored, data, offset)
         return _growth(store, stored, rest, now) if rest else None
 
-    grown = amend(store, run_id, agent_id, grow)
-    if grown.run.log_bytes > max_log_bytes:
-        with suppress(LogReplaced):  # The next piece sees to it.
-            _keep_ends(store, grown, max_log_bytes)
-    return grown.log_end
+    length = offset
+    for start in range(0, max(1, len(data)), _MOST_AT_ONCE):
+        piece = partial(grow, data=data[start : start + _MOST_AT_ONCE], offset=offset + start)
+        grown = amend(store, run_id, agent_id, piece)
+        if grown.run.log_bytes > max_log_bytes:
+            with suppress(LogReplaced):  # The next piece sees to it.
+                _keep_ends(store, grown, max_log_bytes)
+        length = grown.log_end
+    return length
 
 
 def _unknown(store: Store, stored: StoredRun, data: bytes, offset: int) -> bytes:
