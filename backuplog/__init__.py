@@ -58,6 +58,7 @@ from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
 from .redact import Redactor, SecretRedactor
 from .reparse import ReparseReport, reparse
+from .redact import Redacted, Redactor, SecretRedactor
 from .row import TABLES
 from .store import Store, open_store
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
@@ -95,6 +96,7 @@ __all__ = [
     "Progress",
     "RateLimited",
     "Receipt",
+    "Redacted",
     "Redactor",
     "ReparseReport",
     "RunConflict",

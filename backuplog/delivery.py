@@ -63,12 +63,20 @@ class StoredRun:
         return 0 if is_lost else self.offset_of(self.run.log_bytes) + len(self.log_held)
 
     def offset_of(self, position: int) -> int:
-        """Return under which offset the byte at a position in the log is stored. They differ behind a gap."""
+        """Return under which offset the byte at a position in the log is stored. They differ behind a gap.
+
+        Args:
+            position: How many bytes of what is stored of the log come before it.
+        """
         start, stop = self.log_gap
         return position if position < start else position + stop - start
 
     def has_log_of(self, other: "StoredRun") -> bool:
-        """Return whether the logs of two states of a run are the same."""
+        """Return whether the logs of two states of a run are the same.
+
+        Args:
+            other: The other state.
+        """
         return (self.log_version, self.log_end, self.log_gap) == (other.log_version, other.log_end, other.log_gap)
 
 
@@ -131,6 +139,7 @@ class Amendment:
         parts: Bytes of the log to store, each with its offset.
         drop: As in ``Decision``.
         drop_until: As in ``Decision``.
+        requires_agent: None: the run has an agent already.
     """
 
     read: StoredRun

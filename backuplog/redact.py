@@ -62,11 +62,22 @@ class Redactor(Protocol):
     """Masks secrets in logs. However a log is cut, what ``feed`` shows of it joins to what ``redact`` returns."""
 
     def redact(self, log: str | bytes) -> tuple[str | bytes, int]:
-        """Mask the secrets in a whole log; return it, the same object if it has none, and how many it has."""
+        """Mask the secrets in a whole log; return it, the same object if it has none, and how many it has.
+
+        Args:
+            log: The log.
+        """
         ...
 
     def feed(self, context: bytes, held: bytes, data: bytes, *, is_last: bool) -> Redacted:
-        """Mask the secrets in some more of a log. Hand in ``context`` and ``held`` of the last call, empty at first."""
+        """Mask the secrets in some more of a log.
+
+        Args:
+            context: The ``context`` that the last call returned; empty at first.
+            held: The ``held`` that the last call returned; empty at first.
+            data: What follows.
+            is_last: Whether the log ends there.
+        """
         ...
 
 
@@ -95,7 +106,11 @@ class SecretRedactor:
     in_urls: bool = True
 
     def redact(self, log: str | bytes) -> tuple[str | bytes, int]:
-        """Mask the secrets in a whole log. See ``Redactor``."""
+        """Mask the secrets in a whole log, as ``Redactor.redact`` says.
+
+        Args:
+            log: The log.
+        """
         if isinstance(log, str):
             if "=" not in log and ("@" not in log or "://" not in log):
                 return log, 0
@@ -118,7 +133,14 @@ class SecretRedactor:
         return self.feed(context, held, b"", is_last=True).count > 0
 
     def feed(self, context: bytes, held: bytes, data: bytes, *, is_last: bool) -> Redacted:
-        """Mask the secrets in some more of a log. See ``Redactor``."""
+        """Mask the secrets in some more of a log, as ``Redactor.feed`` says.
+
+        Args:
+            context: The ``context`` that the last call returned; empty at first.
+            held: The ``held`` that the last call returned; empty at first.
+            data: What follows.
+            is_last: Whether the log ends there.
+        """
         text = context + held + data
         known, size = len(context), len(text)
         authority = _open_authority(text) if self.in_urls and not is_last else None

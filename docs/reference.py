@@ -45,9 +45,9 @@ INTRO: Final = (
 SECTIONS: Final = (
     Section(
         "Verbs",
-        "The store, and the functions that register agents, take results in, list runs and read logs.",
+        "The store, and the functions that register agents, take in results and logs, list runs and read logs.",
         ["backuplog"],
-        ["store.open_store", "store", "agent", "ingest", "query", "log", "convert"],
+        ["store.open_store", "store", "agent", "ingest", "append", "query", "log", "follow", "convert"],
     ),
     Section(
         "Credentials",
@@ -81,11 +81,20 @@ SECTIONS: Final = (
         ["parsers", "parsers.tool"],
     ),
     Section(
+        "Secrets in logs",
+        "[Keep secrets out of logs](how-to.md#keep-secrets-out-of-logs) shows what they are for.",
+        ["backuplog"],
+        ["redact"],
+    ),
+    Section(
         "HTTP",
         "The endpoints as functions. [Serve it over HTTP](http.md) shows how to use them. `backuplog.http.limit` needs "
         "the `limits` extra.",
         ["backuplog.http", "backuplog.http.limit", "backuplog.http.openapi"],
-        ["http", "http.asynchronous", "http.guard", "http.request", "http.response", "http.limit", "http.openapi"],
+        [
+            *("http", "http.asynchronous", "http.following", "http.guard", "http.request", "http.response"),
+            *("http.limit", "http.openapi"),
+        ],
     ),
     Section(
         "Metrics",
@@ -97,7 +106,7 @@ SECTIONS: Final = (
         "For backends",
         "Applications need none of these. [Write a backend](write-a-backend.md) shows how they fit together.",
         ["backuplog.backend"],
-        ["backend", "delivery", "chunk", "row", "normalise.option", "normalise.as_duration"],
+        ["backend", "delivery", "prepare", "chunk", "row", "normalise.option", "normalise.as_duration"],
     ),
     Section(
         "SQLite",

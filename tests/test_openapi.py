@@ -51,10 +51,11 @@ def test_every_endpoint_is_in_it() -> None:
         "getBackupRun",
         "getBackupRunLog",
         "getBackupRuns",
+        "patchBackupRunLog",
         "postTaskResult",
         "postTaskResults",
     ]
-    assert {name.lower().replace("_", "") for name in http.__all__ if name.startswith(("get_", "post_"))} == {
+    assert {name.lower().replace("_", "") for name in http.__all__ if name.startswith(("get_", "patch_", "post_"))} == {
         name.lower().replace("all", "") for name in named
     }
 

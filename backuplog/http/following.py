@@ -31,7 +31,7 @@ async def follow(
         store: The store to use.
         agent_id: The agent in the path.
         run_id: The run in the path.
-        request: The request. Its query may be ``since=N``, to begin behind the first N bytes.
+        request: The request, with its method. Its query may be ``since=N``, to begin behind the first N bytes.
         in_thread: Calls a function in a thread, as ``asyncio.to_thread`` and Starlette's ``run_in_threadpool`` do.
         guard: Whom to let in.
         sleep: Waits for so many seconds, in the event loop.
@@ -56,8 +56,8 @@ async def follow(
                 await sleep(step.retry_after)
             step = await in_thread(read_log_since, store, run_id, step.offset, agent_id=agent)
 
-    headers = {**LOG_HEADERS, "Cache-Control": "private, no-store"}
-    return Response(status=200, headers=headers, body=b""), body(progress)
+    given = Response(status=200, headers={**LOG_HEADERS, "Cache-Control": "private, no-store"}, body=b"")
+    return given, _whole(given) if request.method == "HEAD" else body(progress)
 
 
 def _first(store: Store, agent_id: str, run_id: str, request: Request, guard: Guard) -> tuple[UUID, LogProgress]:

@@ -334,14 +334,14 @@ def _patch_backup_run_log(guard: Guard) -> dict[str, Any]:
         "description": "How many bytes come before the piece, where there is no `Content-Range`.",
         "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
     }
-    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    piece = {"schema": {"type": "string", "format": "binary"}, "examples": {"piece": {"value": _LOG}}}
     return {
         "operationId": "patchBackupRunLog",
         "tags": ["results"],
         "summary": "Add to the log of a task that still runs, exactly once however often a piece is sent.",
         "description": _encodings(guard),
         "parameters": [header, other],
-        "requestBody": {"required": True, "content": content},
+        "requestBody": {"required": True, "content": {"application/octet-stream": piece}},
         "responses": {
             "200": {
                 "description": "It is durable.",

@@ -33,12 +33,13 @@ def store() -> backuplog.Store:
         opening.release()
 
 
-def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
-    """Make a view of an endpoint. A token is no cookie, so that no other site can make a browser send it."""
+def view(**endpoints: http.Endpoint) -> Callable[..., Any]:
+    """Make a view of the endpoints of a path. A token is no cookie: no other site can make a browser send it."""
 
     @csrf_exempt
-    @require_http_methods(methods)
+    @require_http_methods([*endpoints, *(["HEAD"] if "GET" in endpoints else [])])
     def handle(request: HttpRequest, **place: str) -> HttpResponse | StreamingHttpResponse:
+        endpoint = endpoints[(request.method or "").replace("HEAD", "GET")]
         parts = http.Request(
             method=request.method or "", headers=request.headers, query=request.META["QUERY_STRING"], body=request
         )
@@ -51,13 +52,16 @@ def view(endpoint: http.Endpoint, *methods: str) -> Callable[..., Any]:
 
 AGENT = "agents/<agent_id>"
 urlpatterns = [
-    path(f"{AGENT}/task-results", view(http.post_task_result, "POST")),
-    path(f"{AGENT}/task-results/batch", view(http.post_task_results, "POST")),
-    path(f"{AGENT}/backup-runs", view(http.get_backup_runs, "GET", "HEAD")),
+    path(f"{AGENT}/task-results", view(POST=http.post_task_result)),
+    path(f"{AGENT}/task-results/batch", view(POST=http.post_task_results)),
+    path(f"{AGENT}/backup-runs", view(GET=http.get_backup_runs)),
     # No agent's token is enough: for operators, give it a guard of its own behind your login.
-    path("backup-runs", view(http.get_backup_runs, "GET", "HEAD")),
-    path(f"{AGENT}/backup-runs/<run_id>", view(http.get_backup_run, "GET", "HEAD")),
-    path(f"{AGENT}/backup-runs/<run_id>/log", view(http.get_backup_run_log, "GET", "HEAD")),
+    path("backup-runs", view(GET=http.get_backup_runs)),
+    path(f"{AGENT}/backup-runs/<run_id>", view(GET=http.get_backup_run)),
+    path(
+        f"{AGENT}/backup-runs/<run_id>/log",
+        view(GET=http.get_backup_run_log, PATCH=http.patch_backup_run_log),
+    ),
 ]
 
 settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY=secrets.token_hex(), USE_TZ=True)

@@ -80,7 +80,23 @@ async def get_backup_run_log(request: Request, agent_id: str, run_id: str) -> Re
     return await answer(http.get_backup_run_log, request, agent_id, run_id)
 
 
+@app.patch("/agents/{agent_id}/backup-runs/{run_id}/log")
+async def patch_backup_run_log(request: Request, agent_id: str, run_id: str) -> Response:
+    return await answer(http.patch_backup_run_log, request, agent_id, run_id)
+
+
+@app.api_route("/agents/{agent_id}/backup-runs/{run_id}/log/follow", methods=READ)
+async def follow(request: Request, agent_id: str, run_id: str) -> Response:
+    """Send a log while it grows, until its task ends or who watches goes away. Waiting takes no thread."""
+    parts = http.Request(method=request.method, headers=request.headers, query=request.url.query)
+    given, body = await http.follow(
+        request.app.state.store, agent_id, run_id, request=parts, in_thread=run_in_threadpool, guard=guard
+    )
+    return StreamingResponse(body, given.status, given.headers)
+
+
 if __name__ == "__main__":
     import uvicorn
 
-    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))
+    # Who still follows a log when the server stops is not waited for.
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")), timeout_graceful_shutdown=5)

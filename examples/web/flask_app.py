@@ -64,6 +64,11 @@ def get_backup_run_log(agent_id: str, run_id: str) -> Response:
     return answer(http.get_backup_run_log, agent_id, run_id)
 
 
+@app.patch("/agents/<agent_id>/backup-runs/<run_id>/log")
+def patch_backup_run_log(agent_id: str, run_id: str) -> Response:
+    return answer(http.patch_backup_run_log, agent_id, run_id)
+
+
 if __name__ == "__main__":
     import waitress
 

@@ -50,6 +50,18 @@ def handler(endpoint: http.Endpoint) -> Callable[[Request], Awaitable[Response]]
     return handle
 
 
+async def follow(request: Request) -> Response:
+    """Send a log while it grows, until its task ends or who watches goes away. Waiting takes no thread."""
+    given, body = await http.follow(
+        request.app.state.store,
+        *request.path_params.values(),
+        request=http.Request(method=request.method, headers=request.headers, query=request.url.query),
+        in_thread=run_in_threadpool,
+        guard=guard,
+    )
+    return StreamingResponse(body, given.status, given.headers)
+
+
 AGENT = "/agents/{agent_id}"
 app = Starlette(
     lifespan=lifespan,
@@ -62,10 +74,13 @@ app = Starlette(
         Route("/backup-runs", handler(http.get_backup_runs)),
         Route(f"{AGENT}/backup-runs/{{run_id}}", handler(http.get_backup_run)),
         Route(f"{AGENT}/backup-runs/{{run_id}}/log", handler(http.get_backup_run_log)),
+        Route(f"{AGENT}/backup-runs/{{run_id}}/log", handler(http.patch_backup_run_log), methods=["PATCH"]),
+        Route(f"{AGENT}/backup-runs/{{run_id}}/log/follow", follow),
     ],
 )
 
 if __name__ == "__main__":
     import uvicorn
 
-    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))
+    # Who still follows a log when the server stops is not waited for.
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")), timeout_graceful_shutdown=5)

@@ -23,6 +23,7 @@ ENDPOINTS = [
     ("GET", re.compile(r"/backup-runs"), http.get_backup_runs),
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)"), http.get_backup_run),
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)/log"), http.get_backup_run_log),
+    ("PATCH", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)/log"), http.patch_backup_run_log),
 ]
 
 
@@ -45,19 +46,21 @@ def headers_of(environ: dict[str, Any]) -> dict[str, str]:
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
     """Find the endpoint of a path, and answer what it gives."""
     method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
-    matching = [
-        (known, match, endpoint) for known, pattern, endpoint in ENDPOINTS if (match := pattern.fullmatch(path))
-    ]
+    matching = {
+        known: (endpoint, match.groups())
+        for known, pattern, endpoint in ENDPOINTS
+        if (match := pattern.fullmatch(path))
+    }
     if not matching:
         start_response("404 Not Found", [])
         return []
-    [(known, match, endpoint)] = matching
-    if method.replace("HEAD", "GET") != known:
-        start_response("405 Method Not Allowed", [("Allow", known)])
+    if method.replace("HEAD", "GET") not in matching:
+        start_response("405 Method Not Allowed", [("Allow", ", ".join(matching))])
         return []
+    endpoint, place = matching[method.replace("HEAD", "GET")]
     query, body = environ.get("QUERY_STRING", ""), environ["wsgi.input"]
     parts = http.Request(method=method, headers=headers_of(environ), query=query, body=body)
-    given = endpoint(store, *(match.groups() or [None]), parts, guard=guard)
+    given = endpoint(store, *(place or [None]), parts, guard=guard)
     start_response(f"{given.status} ", [*given.headers.items()])
     return given.pieces()
 
