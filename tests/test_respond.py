@@ -96,7 +96,7 @@ def test_a_result_is_taken_in_and_counted_once(
     ],
 )
 def test_a_strangers_body_is_not_read_on(agent_id: UUID, token: str, status: int, error_type: str) -> None:
-    """After 64 KiB whoever may not send is refused, and the observers hear of it once."""
+    """After 64 KiB whoever may not send is refused, and the observers hear of it once where it sent results."""
     told: list[Any] = []
 
     class Notes:
@@ -115,6 +115,10 @@ def test_a_strangers_body_is_not_read_on(agent_id: UUID, token: str, status: int
             assert (answer.status, json.loads(answer.body)["error_type"]) == (status, error_type)
             assert upload.read <= 65_536 + PIECE
         assert told == [error_type] * 2
+        upload = Upload(bytes(50_000_000))  # a piece of a log, which is no result
+        parts = {"headers": {"Authorization": f"Bearer {token}"}, "method": "PATCH"}
+        answer = respond(store, http.patch_backup_run_log, str(agent_id), str(uuid4()), upload=upload, **parts)
+        assert (answer.status, upload.read <= 65_536 + PIECE) == (status, True)
         for method in ("GET", "HEAD"):
             parts = {"headers": {"Authorization": f"Bearer {token}"}, "method": method}
             upload = Upload(bytes(50_000_000))

@@ -43,12 +43,14 @@ async def respond(
     Returns:
         What the endpoint answers. If its body is an iterator, read it in a thread, too.
     """
+    is_observed = request.method == "POST"  # Observers are told of results and of nothing else.
+    let_in = _let_in if is_observed else authenticate
 
     async def admitted() -> AsyncIterator[bytes]:
         size = 0
         async for piece in body:
             if size <= _UNCHECKED_BYTES < size + len(piece):
-                await in_thread(_let_in, store, place[0] or "", request, guard)
+                await in_thread(let_in, store, place[0] or "", request, guard)
             size += len(piece)
             yield piece
 
@@ -57,7 +59,7 @@ async def respond(
         try:
             whole = await collect_body(request.headers, admitted(), max_bytes=guard.max_body_bytes)
         except BackuplogError as error:
-            return failure(store, error, is_observed=True)
+            return failure(store, error, is_observed=is_observed)
     response: Response = await in_thread(endpoint, store, *place, attrs.evolve(request, body=whole), guard=guard)
     return response
 
