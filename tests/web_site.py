@@ -20,6 +20,7 @@ import backuplog
 EXAMPLES = Path(__file__).parent.parent / "examples" / "web"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 APPS = ["fastapi", "starlette", "flask", "django", "wsgi"]
+ASYNC = ["fastapi", "starlette"]
 
 
 @attrs.frozen(kw_only=True)

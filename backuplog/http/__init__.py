@@ -18,6 +18,7 @@ from backuplog.errors import (
     InvalidQuery,
     LogExpired,
     LogLost,
+    LogReplaced,
     StoreError,
 )
 from backuplog.follow import read_log_since
@@ -29,7 +30,7 @@ from backuplog.store import Store
 
 from .answering import answering, failure
 from .asynchronous import respond
-from .following import follow, offset_in
+from .following import ends_before, follow, offset_in
 from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_all, report_refusal
 from .request import Request, collect_body, content_offset, has_tag, media_type, parse_query, parse_range, read_body
 from .response import (
@@ -235,7 +236,10 @@ def get_backup_run_log(
     if tail is not None:
         return bytes_response(200, headers, tail_log(store, run.id, _lines(tail), agent_id=agent))
     if since is not None:
-        progress = read_log_since(store, run.id, offset_in(since), agent_id=agent)
+        try:
+            progress = read_log_since(store, run.id, offset_in(since), agent_id=agent)
+        except LogReplaced:
+            return ends_before()
         headers |= {
             "Cache-Control": "private, no-store",
             "Upload-Offset": str(progress.offset),

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-from backuplog.errors import BackuplogError, FieldError, InvalidQuery
+from backuplog.errors import BackuplogError, FieldError, InvalidQuery, LogReplaced
 from backuplog.follow import LogProgress, read_log_since
 from backuplog.store import Store
 
 from .answering import failure
 from .guard import Guard, admit
 from .request import Request, parse_query
-from .response import LOG_HEADERS, Response
+from .response import LOG_HEADERS, Response, json_response, problem
 
 
 async def follow(
@@ -42,6 +42,9 @@ async def follow(
     """
     try:
         agent, progress = await in_thread(_first, store, agent_id, run_id, request, guard)
+    except LogReplaced:
+        refusal = ends_before()
+        return refusal, _whole(refusal)
     except BackuplogError as error:
         refusal = failure(store, error, is_observed=False)
         return refusal, _whole(refusal)
@@ -69,6 +72,12 @@ def _first(store: Store, agent_id: str, run_id: str, request: Request, guard: Gu
 async def _whole(response: Response) -> AsyncIterator[bytes]:
     for piece in response.pieces():
         yield piece
+
+
+def ends_before() -> Response:
+    """Answer who has more of a log than there is, and would be told so again and again."""
+    detail = "The log is another by now, and ends before: begin again at 0."
+    return json_response(problem(416, LogReplaced.error_type, detail), status=416)
 
 
 def offset_in(text: str) -> int:

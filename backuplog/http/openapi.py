@@ -314,7 +314,11 @@ def _get_backup_run_log(guard: Guard) -> dict[str, Any]:
             "206": {"description": "A part.", "headers": {**ranges, "Content-Range": part}, "content": text},
             "304": {"description": "It is what If-None-Match names.", "headers": tag},
             "412": {"description": "It is none of those that If-Match names.", "content": problem},
-            "416": {"description": "It ends before.", "headers": {"Content-Range": part}, "content": problem},
+            "416": {
+                "description": "It ends before. With `since`, begin again at 0.",
+                "headers": {"Content-Range": part},
+                "content": problem,
+            },
             **_problems(guard, _INVALID_QUERY, RunNotFound(), LogExpired()),
         },
     }
@@ -341,7 +345,10 @@ def _patch_backup_run_log(guard: Guard) -> dict[str, Any]:
         "summary": "Add to the log of a task that still runs, exactly once however often a piece is sent.",
         "description": _encodings(guard),
         "parameters": [header, other],
-        "requestBody": {"required": True, "content": {"application/octet-stream": piece}},
+        "requestBody": {
+            "description": "The next piece. With `Upload-Offset` it may be empty, to ask how much has come.",
+            "content": {"application/octet-stream": piece},
+        },
         "responses": {
             "200": {
                 "description": "It is durable.",

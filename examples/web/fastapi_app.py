@@ -75,14 +75,10 @@ async def get_backup_run(request: Request, agent_id: str, run_id: str) -> Respon
     return await answer(http.get_backup_run, request, agent_id, run_id)
 
 
-@app.api_route("/agents/{agent_id}/backup-runs/{run_id}/log", methods=READ)
-async def get_backup_run_log(request: Request, agent_id: str, run_id: str) -> Response:
-    return await answer(http.get_backup_run_log, request, agent_id, run_id)
-
-
-@app.patch("/agents/{agent_id}/backup-runs/{run_id}/log")
-async def patch_backup_run_log(request: Request, agent_id: str, run_id: str) -> Response:
-    return await answer(http.patch_backup_run_log, request, agent_id, run_id)
+@app.api_route("/agents/{agent_id}/backup-runs/{run_id}/log", methods=[*READ, "PATCH"])
+async def backup_run_log(request: Request, agent_id: str, run_id: str) -> Response:
+    endpoint = http.patch_backup_run_log if request.method == "PATCH" else http.get_backup_run_log
+    return await answer(endpoint, request, agent_id, run_id)
 
 
 @app.api_route("/agents/{agent_id}/backup-runs/{run_id}/log/follow", methods=READ)

@@ -1,7 +1,7 @@
 """backuplog behind Starlette: ``python starlette_app.py``, or ``uvicorn starlette_app:app --workers 4``."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -29,13 +29,13 @@ async def went_away(_request: Request, _error: Exception) -> Response:
     return Response(status_code=400)
 
 
-def handler(endpoint: http.Endpoint) -> Callable[[Request], Awaitable[Response]]:
-    """Make a handler of an endpoint."""
+def route(path: str, **endpoints: http.Endpoint) -> Route:
+    """Make a route to the endpoints of a path; who has GET has HEAD too."""
 
     async def handle(request: Request) -> Response:
         # The body is read in the event loop, where slow clients cost nothing; the work is done in a thread.
         given = await http.respond(
-            endpoint,
+            endpoints[request.method.replace("HEAD", "GET")],
             request.app.state.store,
             *([*request.path_params.values()] or [None]),
             request=http.Request(method=request.method, headers=request.headers, query=request.url.query),
@@ -47,7 +47,7 @@ def handler(endpoint: http.Endpoint) -> Callable[[Request], Awaitable[Response]]
             return Response(given.body, given.status, given.headers)
         return StreamingResponse(given.body, given.status, given.headers)  # read piece by piece in a thread
 
-    return handle
+    return Route(path, handle, methods=[*endpoints])
 
 
 async def follow(request: Request) -> Response:
@@ -67,14 +67,13 @@ app = Starlette(
     lifespan=lifespan,
     exception_handlers={ClientDisconnect: went_away},
     routes=[
-        Route(f"{AGENT}/task-results", handler(http.post_task_result), methods=["POST"]),
-        Route(f"{AGENT}/task-results/batch", handler(http.post_task_results), methods=["POST"]),
-        Route(f"{AGENT}/backup-runs", handler(http.get_backup_runs)),
+        route(f"{AGENT}/task-results", POST=http.post_task_result),
+        route(f"{AGENT}/task-results/batch", POST=http.post_task_results),
+        route(f"{AGENT}/backup-runs", GET=http.get_backup_runs),
         # No agent's token is enough: for operators, give it a guard of its own behind your login.
-        Route("/backup-runs", handler(http.get_backup_runs)),
-        Route(f"{AGENT}/backup-runs/{{run_id}}", handler(http.get_backup_run)),
-        Route(f"{AGENT}/backup-runs/{{run_id}}/log", handler(http.get_backup_run_log)),
-        Route(f"{AGENT}/backup-runs/{{run_id}}/log", handler(http.patch_backup_run_log), methods=["PATCH"]),
+        route("/backup-runs", GET=http.get_backup_runs),
+        route(f"{AGENT}/backup-runs/{{run_id}}", GET=http.get_backup_run),
+        route(f"{AGENT}/backup-runs/{{run_id}}/log", GET=http.get_backup_run_log, PATCH=http.patch_backup_run_log),
         Route(f"{AGENT}/backup-runs/{{run_id}}/log/follow", follow),
     ],
 )

@@ -1,4 +1,4 @@
-"""What Schemathesis cannot guess: an agent and a run that are known."""
+"""What Schemathesis cannot guess: an agent and runs that are known."""
 
 import os
 from typing import Any
@@ -7,7 +7,11 @@ import schemathesis
 
 
 @schemathesis.hook
-def map_path_parameters(_: schemathesis.HookContext, path_parameters: dict[str, Any] | None) -> dict[str, Any] | None:
+def map_path_parameters(
+    context: schemathesis.HookContext, path_parameters: dict[str, Any] | None
+) -> dict[str, Any] | None:
     """Ask for the agent whose token is shown and for its run; others are asked for in the phase of coverage."""
-    known = {"agent_id": os.environ["AGENT_ID"], "run_id": os.environ["RUN_ID"]}
+    is_patch = context.operation is not None and context.operation.method == "patch"
+    run_id = os.environ["ACTIVE_RUN_ID" if is_patch else "RUN_ID"]
+    known = {"agent_id": os.environ["AGENT_ID"], "run_id": run_id}
     return path_parameters and {name: known.get(name, value) for name, value in path_parameters.items()}

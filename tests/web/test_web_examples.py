@@ -1,6 +1,7 @@
 """What an agent and a UI see of each example, through a real client and a real server."""
 
 import gzip
+import hashlib
 import http.client
 import json
 import random
@@ -18,7 +19,7 @@ import pytest
 from backports import zstd
 
 import backuplog
-from web_site import CHUNKED, Site
+from web_site import ASYNC, CHUNKED, Site, running
 
 PAYLOADS = Path(__file__).parent.parent / "data" / "payloads"
 
@@ -189,7 +190,7 @@ def test_what_is_too_large_is_refused(site: Site) -> None:
 
 def test_strangers_are_refused_before_their_bodies_are_taken(site: Site) -> None:
     """Whoever shows no token hears so after 64 KiB of a long body, and what they send takes no memory."""
-    if site.name not in ("fastapi", "starlette"):
+    if site.name not in ASYNC:
         pytest.skip("waitress takes a body in before it hands it over, and has a limit of its own")
     for token in (b"", b"Authorization: Bearer backuplog_0123456789abcdef_x\r\n"):
         head = f"POST {site.agent}/task-results HTTP/1.1\r\nHost: x\r\n".encode() + token
@@ -253,6 +254,123 @@ def test_fifty_clients_at_once_are_all_served(site: Site) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+# --- logs that grow ---------------------------------------------------------------------------------------------
+
+
+def test_a_log_comes_in_pieces_while_its_task_runs(site: Site) -> None:
+    """Pieces in chunks, with a length and compressed are one log, read as it grows and closed by the result."""
+    sent = result(status="running")
+    log = b"".join(b"%07d\n" % number for number in range(30_000))
+    place = f"{site.agent}/backup-runs/{sent['taskId']}/log"
+    known = 0
+    with site.client() as client:
+        assert client.post(f"{site.agent}/task-results", json=sent).status_code == 200
+        for number, end in enumerate((50_000, 120_000, 200_000, len(log))):
+            piece, headers = log[known:end], {"Content-Range": f"bytes {known}-{end - 1}/*"}
+            if number == 2:
+                piece, headers = gzip.compress(piece), {"Upload-Offset": f"{known}", "Content-Encoding": "gzip"}
+            for in_chunks in (False, True):  # The second comes again, as after an answer that was lost.
+                content = (piece[start : start + 9_999] for start in range(0, len(piece), 9_999))
+                answer = client.patch(place, content=content if in_chunks else piece, headers=headers)
+                assert (answer.status_code, answer.json()) == (200, {"status": "ok", "offset": end})
+                assert answer.headers["Upload-Offset"] == f"{end}"
+            more = client.get(place, params={"since": known})
+            assert (more.content, more.headers["Upload-Offset"]) == (log[known:end], f"{end}")
+            assert (more.headers["Retry-After"], more.headers["Backuplog-Final"]) == ("1", "false")
+            known = end
+        gap = client.patch(place, content=b"x", headers={"Upload-Offset": f"{known + 1}"})
+        assert (gap.status_code, gap.json()["expected_offset"]) == (409, known)
+        asked = client.patch(place, headers={"Upload-Offset": "0"})
+        assert (asked.status_code, asked.headers["Upload-Offset"]) == (200, f"{known}")
+        claims = {"logBytes": len(log), "logSha256": hashlib.sha256(log).hexdigest()}
+        ended = client.post(f"{site.agent}/task-results", json={**sent, "status": "success", **claims})
+        assert (ended.status_code, ended.headers["Backuplog-Log-State"]) == (200, "complete")
+        assert client.get(place).content == log
+        assert client.get(place, params={"since": known}).headers["Backuplog-Final"] == "true"
+        closed = client.patch(place, content=b"x", headers={"Upload-Offset": f"{known}"})
+        assert (closed.status_code, closed.json()["error_type"]) == (409, "log_closed")
+        refused = client.put(place, content=b"x")
+        assert (refused.status_code, {"GET", "PATCH"} <= set(refused.headers["Allow"].split(", "))) == (405, True)
+
+
+def begin(site: Site) -> tuple[dict[str, Any], str]:
+    """Begin a task whose log has a line, and give what its agent sends and the path of its log."""
+    sent = result(status="running")
+    backuplog.ingest_task_result(site.store, site.agent_id, sent)
+    backuplog.append_log(site.store, site.agent_id, sent["taskId"], b"one\n", offset=0)
+    return sent, f"{site.agent}/backup-runs/{sent['taskId']}/log"
+
+
+def test_a_log_is_followed_while_it_grows(site: Site) -> None:
+    """Who follows reads the first line while the task runs, then every byte that is added, and ends with the task."""
+    if site.name not in ASYNC:
+        pytest.skip("a sync server would wait in a thread")
+    sent, place = begin(site)
+    added = [b"%06d\n" % number * 10_000 for number in range(40)]
+    has_begun = threading.Event()
+
+    def work() -> None:
+        with site.client() as client:
+            offset = 4
+            has_begun.wait(60)
+            for piece in added:
+                answer = client.patch(place, content=piece, headers={"Upload-Offset": f"{offset}"})
+                offset = answer.json()["offset"]
+            client.post(f"{site.agent}/task-results", json={**sent, "status": "success"})
+
+    agent = threading.Thread(target=work)
+    agent.start()
+    received: list[bytes] = []
+    with site.client() as client:
+        with client.stream("GET", f"{place}/follow") as answer:
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+            for piece in answer.iter_raw():
+                received.append(piece)
+                has_begun.set()
+        agent.join()
+        assert received[0] == b"one\n"
+        assert b"".join(received) == b"one\n" + b"".join(added)
+        assert client.get(f"{place}/follow", params={"since": 280_000}).content == b"".join(received)[280_000:]
+        assert client.head(f"{place}/follow").status_code == 200
+        assert client.get(f"{site.agent}/backup-runs/{uuid4()}/log/follow").json()["error_type"] == "run_not_found"
+    assert httpx.get(f"http://127.0.0.1:{site.port}{place}/follow").status_code == 401
+
+
+def test_watchers_that_go_away_leave_nothing_behind(site: Site) -> None:
+    """Who stops following, well or badly, is no error, also when the log grows afterwards."""
+    if site.name not in ASYNC:
+        pytest.skip("a sync server would wait in a thread")
+    sent, place = begin(site)
+    before = len(site.output.read_text())
+    for is_reset in (False, True):
+        site.break_off(site.head_of(b"", f"GET {place}/follow"), is_reset=is_reset, read=1_000)
+    with site.client() as client:
+        assert client.patch(place, content=b"two\n", headers={"Upload-Offset": "4"}).json()["offset"] == 8
+        assert client.post(f"{site.agent}/task-results", json={**sent, "status": "success"}).status_code == 200
+        assert client.get(f"{place}/follow").content == b"one\ntwo\n"
+    assert "Traceback" not in site.output.read_text()[before:]
+
+
+def test_a_server_that_stops_does_not_wait_for_a_watcher(tmp_path: Path) -> None:
+    """Of three watchers, the one that has not gone away is the only one left, and sees that its log is not whole."""
+    with running("starlette", f"sqlite:///{tmp_path / 'backups.db'}", tmp_path) as site:
+        _, place = begin(site)
+        for is_reset in (False, True):
+            site.break_off(site.head_of(b"", f"GET {place}/follow"), is_reset=is_reset, read=1_000)
+        client = site.client()
+        pieces = client.send(client.build_request("GET", f"{place}/follow"), stream=True).iter_raw()
+        assert next(pieces) == b"one\n"
+    with pytest.raises(httpx.RemoteProtocolError):
+        next(pieces)
+    client.close()
+    output = site.output.read_text()
+    assert "Cancel 1 running task(s)" in output
+    assert "Traceback" not in output
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------
 
 
 def raw(site: Site, headers: bytes, body: bytes) -> bytes:
