@@ -56,7 +56,6 @@ from .model import (
 from .observe import IngestEvent, LoggingObserver, Observer
 from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
-from .redact import Redactor, SecretRedactor
 from .reparse import ReparseReport, reparse
 from .redact import Redacted, Redactor, SecretRedactor
 from .row import TABLES

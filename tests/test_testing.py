@@ -4,7 +4,7 @@ import importlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import attrs
 import pytest
 
 import backuplog
+from backuplog.parsers import find_tools
 from backuplog.testing import StoreContract
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "third_party_backend"
@@ -34,19 +35,27 @@ def contract_of(backend: Callable[..., Any]) -> StoreContract:
     class Joined(StoreContract):
         @contextmanager
         def fresh_store(self) -> Any:
-            with backuplog.Store(backend(tenant_id=backuplog.DEFAULT_TENANT)) as store:
+            with backuplog.Store(backend(tenant_id=backuplog.DEFAULT_TENANT), parsers=find_tools()) as store:
                 yield store
 
     return Joined()
 
 
-PLAIN_TESTS = [name for name in dir(StoreContract) if name.startswith("test_") and "around" not in name]
+def kept_promises() -> Iterator[Any]:
+    """Give the name of each test of the kit with each of its parameters, but for logs of every size."""
+    for name in dir(StoreContract):
+        if name.startswith("test_") and "around" not in name:
+            marks = getattr(getattr(StoreContract, name), "pytestmark", [])
+            [(argument, values)] = [mark.args for mark in marks] or [("", [None])]
+            for value in values:
+                given = {argument: value} if argument else {}
+                yield pytest.param(name, given, id="-".join([name, *(f"{value}" for value in given.values())]))
 
 
-@pytest.mark.parametrize("name", PLAIN_TESTS)
-def test_the_example_backend_keeps_the_contract(dict_backend: Any, name: str) -> None:
+@pytest.mark.parametrize(("name", "given"), [*kept_promises()])
+def test_the_example_backend_keeps_the_contract(dict_backend: Any, name: str, given: dict[str, Any]) -> None:
     """The backend of the example passes every test of the kit."""
-    getattr(contract_of(dict_backend), name)()
+    getattr(contract_of(dict_backend), name)(**given)
 
 
 class Altered:
