@@ -4,7 +4,6 @@ One function an endpoint; what routes to them is yours. Every error that a clien
 ``application/problem+json`` answer (RFC 9457); anything else is a bug, and is raised.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,10 +17,8 @@ from backuplog.errors import (
     InvalidQuery,
     LogExpired,
     LogLost,
-    LogReplaced,
     StoreError,
 )
-from backuplog.follow import read_log_since
 from backuplog.ingest import ingest_task_result, ingest_task_results
 from backuplog.log import open_log, tail_log
 from backuplog.model import LogState, Receipt, RunQuery
@@ -30,7 +27,7 @@ from backuplog.store import Store
 
 from .answering import answering, failure
 from .asynchronous import respond
-from .following import ends_before, follow, offset_in
+from .following import follow, what_follows
 from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_all, report_refusal
 from .request import Request, collect_body, content_offset, has_tag, media_type, parse_query, parse_range, read_body
 from .response import (
@@ -236,17 +233,7 @@ def get_backup_run_log(
     if tail is not None:
         return bytes_response(200, headers, tail_log(store, run.id, _lines(tail), agent_id=agent))
     if since is not None:
-        try:
-            progress = read_log_since(store, run.id, offset_in(since), agent_id=agent)
-        except LogReplaced:
-            return ends_before()
-        headers |= {
-            "Cache-Control": "private, no-store",
-            "Upload-Offset": str(progress.offset),
-            "Retry-After": str(math.ceil(progress.retry_after)),
-            "Backuplog-Final": "true" if progress.is_final else "false",
-        }
-        return bytes_response(200, headers, progress.data)
+        return what_follows(store, agent, run.id, since)
     # A log that grows has no SHA-256, and no tag by which anybody could keep an older part of it.
     tag = f'"{run.log_sha256.hex()}"' if run.log_sha256 else '"none"' if run.log_state is LogState.NONE else None
     headers |= {"Accept-Ranges": "bytes"} if tag is None else {"ETag": tag, "Accept-Ranges": "bytes"}

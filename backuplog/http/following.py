@@ -1,8 +1,9 @@
-"""A log while it grows, as one answer of an async server."""
+"""A log while it grows: what has come of it, or all of it as one answer of an async server."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from backuplog.errors import BackuplogError, FieldError, InvalidQuery, LogReplaced
@@ -12,7 +13,24 @@ from backuplog.store import Store
 from .answering import failure
 from .guard import Guard, admit
 from .request import Request, parse_query
-from .response import LOG_HEADERS, Response, json_response, problem
+from .response import LOG_HEADERS, Response, bytes_response, json_response, problem
+
+_HEADERS: Final = {**LOG_HEADERS, "Cache-Control": "private, no-store"}
+
+
+def what_follows(store: Store, agent: UUID, run_id: UUID, since: str) -> Response:
+    """Answer with what has come of a log behind an offset, and say in headers where and when to go on."""
+    try:
+        progress = read_log_since(store, run_id, _offset_in(since), agent_id=agent)
+    except LogReplaced:
+        return _ends_before()
+    headers = {
+        **_HEADERS,
+        "Upload-Offset": str(progress.offset),
+        "Retry-After": str(math.ceil(progress.retry_after)),
+        "Backuplog-Final": "true" if progress.is_final else "false",
+    }
+    return bytes_response(200, headers, progress.data)
 
 
 async def follow(
@@ -43,7 +61,7 @@ async def follow(
     try:
         agent, progress = await in_thread(_first, store, agent_id, run_id, request, guard)
     except LogReplaced:
-        refusal = ends_before()
+        refusal = _ends_before()
         return refusal, _whole(refusal)
     except BackuplogError as error:
         refusal = failure(store, error, is_observed=False)
@@ -59,13 +77,13 @@ async def follow(
                 await sleep(step.retry_after)
             step = await in_thread(read_log_since, store, run_id, step.offset, agent_id=agent)
 
-    given = Response(status=200, headers={**LOG_HEADERS, "Cache-Control": "private, no-store"}, body=b"")
+    given = Response(status=200, headers={**_HEADERS}, body=b"")
     return given, _whole(given) if request.method == "HEAD" else body(progress)
 
 
 def _first(store: Store, agent_id: str, run_id: str, request: Request, guard: Guard) -> tuple[UUID, LogProgress]:
     agent = admit(store, agent_id, request, guard)
-    since = offset_in(parse_query(request.query, ("since",)).get("since", "0"))
+    since = _offset_in(parse_query(request.query, ("since",)).get("since", "0"))
     return agent, read_log_since(store, run_id, since, agent_id=agent)
 
 
@@ -74,13 +92,13 @@ async def _whole(response: Response) -> AsyncIterator[bytes]:
         yield piece
 
 
-def ends_before() -> Response:
+def _ends_before() -> Response:
     """Answer who has more of a log than there is, and would be told so again and again."""
     detail = "The log is another by now, and ends before: begin again at 0."
     return json_response(problem(416, LogReplaced.error_type, detail), status=416)
 
 
-def offset_in(text: str) -> int:
+def _offset_in(text: str) -> int:
     """Read how many bytes of a log a follower has.
 
     Raises:

@@ -346,6 +346,19 @@ class AppendContract(Contract):
             assert (run.log_state, run.log_sha256) == ("truncated", hashlib.sha256(kept).digest())
             assert backuplog.read_log(store, run_id) == kept
 
+    def test_the_end_of_a_log_outlives_its_middle(self) -> None:
+        """Where the end that is kept has come in several pieces, none of them is dropped with the middle before it."""
+        with self._known() as (store, agent_id):
+            run_id = _begin(store, agent_id)
+            log = b"".join(b"%07d\n" % number for number in range(4_000))
+            for start in range(0, len(log), 400):
+                piece = log[start : start + 400]
+                backuplog.append_log(store, agent_id, run_id, piece, offset=start, max_log_bytes=4_096)
+                head, _, tail = backuplog.read_log(store, run_id).partition(DROPPED)
+                assert log.startswith(head)
+                assert log[: start + 400].endswith(tail)
+            assert backuplog.get_run(store, run_id).dropped_bytes > 0
+
     def test_a_reader_of_a_log_that_is_cut_sees_no_mix(self) -> None:
         """Who reads while the middle is dropped reads the log as it was, or hears that it is another."""
         with self._known() as (store, agent_id):
