@@ -56,8 +56,8 @@ from .model import (
 from .observe import IngestEvent, LoggingObserver, Observer
 from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
-from .reparse import ReparseReport, reparse
 from .redact import Redacted, Redactor, SecretRedactor
+from .reparse import ReparseReport, reparse
 from .row import TABLES
 from .store import Store, open_store
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
