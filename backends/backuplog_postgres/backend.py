@@ -361,17 +361,19 @@ class PostgresBackend:
             if decision.write is not None
             for chunk in decision.chunks
         )
-        first = next(rows, None)
+        first, second = next(rows, None), next(rows, None)
         if first is None:
             return
-        if self._connections.row_security:  # PostgreSQL has no COPY into a table with policies.
+        if second is None:  # COPY would make an append take 1.15 times as long.
+            self._execute(cursor, self._INSERT_CHUNK, first)
+        elif self._connections.row_security:  # PostgreSQL has no COPY into a table with policies.
             with cursor.connection.pipeline():
-                for row in chain([first], rows):
+                for row in chain([first, second], rows):
                     self._execute(cursor, self._INSERT_CHUNK, row)
         else:  # It makes batches 1.12 times as fast.
             with cursor.copy(_in_schema(self._COPY_CHUNKS, self._schema)) as copy:
                 copy.set_types(_CHUNK_TYPES)
-                for row in chain([first], rows):
+                for row in chain([first, second], rows):
                     copy.write_row(row)
 
     _FIND_RUN: Final = f"SELECT {_STORED_RUN} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = %b"

@@ -231,7 +231,7 @@ class SqliteBackend:
             if stored is None:
                 created[run_id] = decision
             else:
-                self._update(cursor, decision.write, decision)
+                self._update(cursor, stored, decision.write, decision)
         self._insert(cursor, created.values())
         return answers
 
@@ -248,13 +248,15 @@ class SqliteBackend:
         )
         self._write_logs(cursor, created)
 
-    _UPDATE_RUN: Final = (
-        f"UPDATE backup_runs SET {_STORED_RUN.replace(',', ' = ?,')} = ? WHERE tenant_id = ? AND id = ?"
-    )
+    _UPDATE_RUN: Final = "UPDATE backup_runs SET {} = ? WHERE tenant_id = ? AND id = ?"
 
-    def _update(self, cursor: sqlite3.Cursor, write: StoredRun, decision: Decision[Any]) -> None:
-        key = self._tenant, _bytes_of(write.run.id)
-        cursor.execute(self._UPDATE_RUN, (*_row_of(write), *key))
+    def _update(self, cursor: sqlite3.Cursor, stored: StoredRun, write: StoredRun, decision: Decision[Any]) -> None:
+        """Set what has changed only: SQLite would write every index anew of which a column is set to what it was."""
+        rows = zip(STORED_RUN_COLUMNS, _row_of(stored), _row_of(write), strict=True)
+        changed = {column: value for column, before, value in rows if value != before}
+        if changed:
+            key = self._tenant, _bytes_of(write.run.id)
+            cursor.execute(self._UPDATE_RUN.format(" = ?, ".join(changed)), (*changed.values(), *key))
         self._write_logs(cursor, [decision])
 
     _DROP_CHUNKS: Final = "DELETE FROM backup_run_logs WHERE tenant_id = ? AND run_id = ? AND byte_offset >= ?"
