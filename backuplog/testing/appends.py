@@ -516,7 +516,7 @@ class AppendContract(Contract):
         with self._known() as (store, agent_id):
             for cut in range(start - 1, start + len(SECRET) + 2):
                 run_id = _begin(store, agent_id)
-                known = 0
+                known, shown = 0, b""
                 for stop in (size // 2, size - 100, cut, len(log)):
                     known = backuplog.append_log(store, agent_id, run_id, log[known:stop], offset=known)
                     assert known == stop
