@@ -1,6 +1,7 @@
 """Logs that grow while their tasks run: appended, followed, closed."""
 
 import hashlib
+import itertools
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -506,56 +507,55 @@ class AppendContract(Contract):
                 with pytest.raises(InvalidQuery, match="offset"):
                     backuplog.read_log_since(store, run_id, offset)  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("size", [4_096, 65_536])
-    @pytest.mark.parametrize(("before", "after"), SECRETS)
-    def test_nobody_reads_a_byte_of_a_secret(self, before: bytes, after: bytes, size: int) -> None:
+    def test_nobody_reads_a_byte_of_a_secret(self) -> None:
         """Wherever pieces and merged chunks cut a secret, readers see none of its bytes at any time, and all others."""
-        start = size - 10  # Small chunks become one where the log grows past the middle of the secret.
-        log = _filler(start - len(before)) + before + SECRET + after + _filler(500)
-        masked = log.replace(SECRET, b"*" * len(SECRET))
         with self._known() as (store, agent_id):
-            for cut in range(start - 1, start + len(SECRET) + 2):
+            for size, (before, after) in itertools.product((4_096, 65_536), SECRETS):
+                start = size - 10  # Small chunks become one where the log grows past the middle of the secret.
+                log = _filler(start - len(before)) + before + SECRET + after + _filler(500)
+                masked = log.replace(SECRET, b"*" * len(SECRET))
+                for cut in range(start - 1, start + len(SECRET) + 2):
+                    run_id = _begin(store, agent_id)
+                    known, shown = 0, b""
+                    for stop in (size // 2, size - 100, cut, len(log)):
+                        known = backuplog.append_log(store, agent_id, run_id, log[known:stop], offset=known)
+                        assert known == stop
+                        if stop >= cut:  # Before, nothing of the secret has come.
+                            shown = _shown(store, run_id)
+                            assert masked[:stop].startswith(shown)
+                            assert stop - len(shown) <= len(SECRET) + 1
+                    assert shown == masked
+                    assert backuplog.get_run(store, run_id).redactions == 1
+                    _end(store, agent_id, run_id)
+                    assert _shown(store, run_id) == masked
+
+    def test_a_secret_that_comes_byte_by_byte(self) -> None:
+        """A log that comes a byte at a time shows none of its secret, and is masked in the end."""
+        with self._known() as (store, agent_id):
+            for before, after in SECRETS:
+                log = b"a line\n" + before + SECRET + after + b"a line\n"
+                masked = log.replace(SECRET, b"*" * len(SECRET))
                 run_id = _begin(store, agent_id)
-                known, shown = 0, b""
-                for stop in (size // 2, size - 100, cut, len(log)):
-                    known = backuplog.append_log(store, agent_id, run_id, log[known:stop], offset=known)
-                    assert known == stop
-                    if stop >= cut:  # Before, nothing of the secret has come.
-                        shown = _shown(store, run_id)
-                        assert masked[:stop].startswith(shown)
-                        assert stop - len(shown) <= len(SECRET) + 1
-                assert shown == masked
-                assert backuplog.get_run(store, run_id).redactions == 1
-                _end(store, agent_id, run_id)
+                for at in range(len(log)):
+                    assert backuplog.append_log(store, agent_id, run_id, log[at : at + 1], offset=at) == at + 1
+                    assert masked.startswith(_shown(store, run_id))
                 assert _shown(store, run_id) == masked
 
-    @pytest.mark.parametrize(("before", "after"), SECRETS)
-    def test_a_secret_that_comes_byte_by_byte(self, before: bytes, after: bytes) -> None:
-        """A log that comes a byte at a time shows none of its secret, and is masked in the end."""
-        log = b"a line\n" + before + SECRET + after + b"a line\n"
-        masked = log.replace(SECRET, b"*" * len(SECRET))
-        with self._known() as (store, agent_id):
-            run_id = _begin(store, agent_id)
-            for at in range(len(log)):
-                assert backuplog.append_log(store, agent_id, run_id, log[at : at + 1], offset=at) == at + 1
-                assert masked.startswith(_shown(store, run_id))
-            assert _shown(store, run_id) == masked
-
-    @pytest.mark.parametrize(("before", "after"), SECRETS)
-    def test_a_secret_on_the_border_of_two_chunks(self, before: bytes, after: bytes) -> None:
+    def test_a_secret_on_the_border_of_two_chunks(self) -> None:
         """Wherever the border of two whole chunks cuts a secret, in a result's log or a piece, it is masked."""
-        end = before + SECRET + after + b"a line\n"
         with self._known() as (store, agent_id):
-            for inside in range(-1, len(SECRET) + 2, 3):
-                log = _filler(1_048_576 - len(before) - inside) + end
-                masked = log.replace(SECRET, b"*" * len(SECRET))
-                brought = backuplog.ingest_task_result(store, agent_id, payload(log=log.decode())).run_id
-                appended = _begin(store, agent_id)
-                backuplog.append_log(store, agent_id, appended, log, offset=0)
-                for run_id in (brought, appended):
-                    assert chunk_offsets(store, run_id) == [0, 1_048_576]
-                    assert _shown(store, run_id) == masked
-                    assert backuplog.get_run(store, run_id).redactions == 1
+            for before, after in SECRETS:
+                end = before + SECRET + after + b"a line\n"
+                for inside in range(-1, len(SECRET) + 2, 3):
+                    log = _filler(1_048_576 - len(before) - inside) + end
+                    masked = log.replace(SECRET, b"*" * len(SECRET))
+                    brought = backuplog.ingest_task_result(store, agent_id, payload(log=log.decode())).run_id
+                    appended = _begin(store, agent_id)
+                    backuplog.append_log(store, agent_id, appended, log, offset=0)
+                    for run_id in (brought, appended):
+                        assert chunk_offsets(store, run_id) == [0, 1_048_576]
+                        assert _shown(store, run_id) == masked
+                        assert backuplog.get_run(store, run_id).redactions == 1
 
     def test_a_store_that_masks_nothing_keeps_every_byte(self) -> None:
         """Without a redactor, logs and error messages are stored as they come, and nothing is held back."""
@@ -573,24 +573,24 @@ class AppendContract(Contract):
             brought = backuplog.ingest_task_result(store, agent_id, payload(log=log)).run_id
             assert _shown(store, brought) == _shown(store, run_id) == log
 
-    @pytest.mark.parametrize(("before", "after"), SECRETS)
-    def test_a_masked_piece_may_come_again(self, before: bytes, after: bytes) -> None:
+    def test_a_masked_piece_may_come_again(self) -> None:
         """A piece whose secret is masked is the same when it comes again, in part or with more; others are refused."""
-        log = b"a line\n" + before + SECRET + after
         with self._known() as (store, agent_id):
-            run_id = _begin(store, agent_id)
-            append = partial(backuplog.append_log, store, agent_id, run_id)
-            for stop in (len(log) - len(after) - 5, len(log)):
-                for start in range(0, stop, 3):
-                    assert append(log[start:stop], offset=start) == stop
-                    assert append(log[start : stop - 1], offset=start) == stop
-            for wrong in (log.replace(b"a", b"b", 1), log[:-1] + b"!"):
-                with pytest.raises(LogOffsetMismatch):
-                    append(wrong + b"more", offset=0)
-            assert append(log[20:] + b"more\n", offset=20) == len(log) + 5
-            _end(store, agent_id, run_id)
-            assert append(log, offset=0) == len(log) + 5
-            assert _shown(store, run_id) == log.replace(SECRET, b"*" * len(SECRET)) + b"more\n"
+            for before, after in SECRETS:
+                log = b"a line\n" + before + SECRET + after
+                run_id = _begin(store, agent_id)
+                append = partial(backuplog.append_log, store, agent_id, run_id)
+                for stop in (len(log) - len(after) - 5, len(log)):
+                    for start in range(0, stop, 3):
+                        assert append(log[start:stop], offset=start) == stop
+                        assert append(log[start : stop - 1], offset=start) == stop
+                for wrong in (log.replace(b"a", b"b", 1), log[:-1] + b"!"):
+                    with pytest.raises(LogOffsetMismatch):
+                        append(wrong + b"more", offset=0)
+                assert append(log[20:] + b"more\n", offset=20) == len(log) + 5
+                _end(store, agent_id, run_id)
+                assert append(log, offset=0) == len(log) + 5
+                assert _shown(store, run_id) == log.replace(SECRET, b"*" * len(SECRET)) + b"more\n"
 
     def test_what_was_masked_is_counted_and_described_by_what_was_sent(self) -> None:
         """Length and SHA-256 that an agent says are of what it sent; a length that is another is refused."""
