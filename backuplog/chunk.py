@@ -33,6 +33,9 @@ WHOLE_BYTES: Final = CHUNK_BYTES - 3
 MAX_LOG_BYTES: Final = 1_073_741_824
 """The longest log that is stored whole by default, in bytes: 1 GiB. Of a longer log, the head and the tail are kept."""
 
+DROPPED: Final = b"\n[backuplog: bytes of this log were dropped here]\n"
+"""The line that takes the place of as many bytes where the middle of a log is missing that came in pieces."""
+
 # Frames of shorter pieces are longer than the pieces: 64 bytes make 73, 128 break even.
 _RAW_BYTES: Final = 128
 # A log up to this size is compressed before any lock is taken; a longer one chunk by chunk while it is written.
@@ -120,14 +123,14 @@ def prepare_log(log: str | bytes, *, max_bytes: int = MAX_LOG_BYTES) -> tuple[Lo
         The log to store, and the SHA-256 of the log as it came. They differ only for a log over the cap.
     """
     if isinstance(log, str) and len(log) <= CHUNK_BYTES:
-        log = _as_bytes(log)
+        log = as_bytes(log)
     if isinstance(log, bytes):
         size, sha256 = len(log), hashlib.sha256(log).digest()
     else:
         size, sha256 = _digest(log)
     dropped_bytes, kept_sha256, received_bytes = 0, sha256, size
     if size > max_bytes:
-        kept, dropped_bytes = truncate(_as_bytes(log), max_bytes)
+        kept, dropped_bytes = truncate(as_bytes(log), max_bytes)
         if dropped_bytes:
             log, size, kept_sha256 = kept, len(kept), hashlib.sha256(kept).digest()
     prepared = Log(
@@ -181,7 +184,7 @@ def split(log: str | bytes, chunk_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
     stretch = chunk_bytes if log.isascii() else max(1, chunk_bytes // 4)
     rest = b""
     for start in range(0, len(log), stretch):
-        rest += _as_bytes(log[start : start + stretch])
+        rest += as_bytes(log[start : start + stretch])
         while len(rest) > chunk_bytes:
             stop = border(rest, chunk_bytes)
             yield rest[:stop]
@@ -258,7 +261,8 @@ def _corrupt(chunk: Chunk, run_id: UUID, why: str) -> CorruptLog:
     return CorruptLog(f"the chunk at byte {chunk.offset:,} of the log of run {run_id} {why}")
 
 
-def _as_bytes(log: str | bytes) -> bytes:
+def as_bytes(log: str | bytes) -> bytes:
+    """Return a log as the bytes that it is stored as."""
     return log if isinstance(log, bytes) else log.encode("utf-8", "surrogatepass")
 
 

@@ -33,18 +33,19 @@ def close_log(store: Store, stored: StoredRun, *, task_type: str, work: Work) ->
     """
     run = stored.run
     sha256, reader = hashlib.sha256(), LogReader(store.parsers, task_type=task_type, work=work)
-    start, rest = 0, list[bytes]()  # the pieces behind the last whole chunk, and the offset of the first
+    start, stop, rest = 0, 0, list[bytes]()  # the pieces behind the last whole chunk, and where they begin and end
     position = 0
     for piece in pieces_of(store, stored, 0, run.log_bytes):
         sha256.update(piece)
         reader.feed(piece)
         offset = stored.offset_of(position)
-        if offset != start + sum(map(len, rest)):
+        if offset != stop:
             start, rest = offset, []
+        stop = offset + len(piece)
         rest.append(piece)
         position += len(piece)
         if len(piece) >= WHOLE_BYTES:
-            start, rest = offset + len(piece), []
+            start, rest = stop, []
     last = store.redactor.feed(stored.log_context, stored.log_held, b"", is_last=True)
     if last.shown:
         sha256.update(last.shown)
@@ -66,3 +67,16 @@ def close_log(store: Store, stored: StoredRun, *, task_type: str, work: Work) ->
         parts=() if is_same or not rest else ((start, b"".join(rest)),),
         drop=None if is_same or not rest else start,
     )
+
+
+def close_unread(stored: StoredRun) -> Amendment:
+    """Return what closes a log that cannot be read or written, so that its result is not lost for that."""
+    is_cut = stored.run.dropped_bytes > 0 or stored.log_held != b""
+    closed = attrs.evolve(
+        stored.run,
+        log_state=LogState.TRUNCATED if is_cut else LogState.COMPLETE,
+        dropped_bytes=stored.run.dropped_bytes + len(stored.log_held),
+        log_sha256=None,
+        stats=None,
+    )
+    return Amendment(read=stored, write=attrs.evolve(stored, run=closed, log_context=b"", log_held=b""))

@@ -12,8 +12,8 @@ from uuid import UUID
 
 import attrs
 
-from .chunk import Chunk, Log, compress, place, split
-from .errors import AgentNotFound, LogOffsetMismatch, RunConflict
+from .chunk import DROPPED, Chunk, Log, compress, place, split
+from .errors import AgentNotFound, LogClosed, LogOffsetMismatch, RunConflict
 from .model import BackupRun, LogState, Outcome, Receipt, RunStats
 
 AnswerT = TypeVar("AnswerT")
@@ -58,9 +58,15 @@ class StoredRun:
 
     @property
     def log_end(self) -> int:
-        """How many bytes of the log were received: the offset at which it goes on."""
-        is_lost = self.run.log_state is LogState.LOST
-        return 0 if is_lost else self.offset_of(self.run.log_bytes) + len(self.log_held)
+        """How many bytes of the log were received: the offset at which it goes on; 0 if it must begin anew."""
+        return 0 if self.begins_anew else self.offset_of(self.run.log_bytes) + len(self.log_held)
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether the log cannot go on: it is lost, or a running task brought it with an end that is not its own."""
+        state = self.run.log_state
+        is_cut = state is LogState.TRUNCATED and self.run.is_active and self.log_gap == (0, 0)
+        return is_cut or state is LogState.LOST
 
     def offset_of(self, position: int) -> int:
         """Return under which offset the byte at a position in the log is stored. They differ behind a gap.
@@ -197,7 +203,7 @@ class OpenLog:
     stored: StoredRun
 
 
-Answer: TypeAlias = Receipt | AgentNotFound | RunConflict | LogOffsetMismatch | OpenLog
+Answer: TypeAlias = Receipt | AgentNotFound | RunConflict | LogOffsetMismatch | LogClosed | OpenLog
 """The answer to a submitted result."""
 
 
@@ -210,6 +216,8 @@ class Submission:
         digest: SHA-256 of every field and the log, 32 bytes: the same content has the same digest.
         end_time_reported: Whether the agent reported the end time.
         log: The log to store; None if none was sent, or if it could not be stored (``run.log_state`` is then ``lost``).
+        log_context: As in ``StoredRun``.
+        log_held: As in ``StoredRun``.
         claim: What the agent says of a log that it has sent in pieces.
         closing: The amendment that closes that log, once it has been read; None before.
         requires_agent: The agent that must be stored; None if it is known to exist.
@@ -219,6 +227,8 @@ class Submission:
     digest: bytes
     end_time_reported: bool
     log: Log | None
+    log_context: bytes = attrs.field(default=b"", repr=False)
+    log_held: bytes = attrs.field(default=b"", repr=False)
     claim: Claim = Claim()
     closing: Amendment | None = attrs.field(default=None, repr=False)
     requires_agent: UUID | None
@@ -235,7 +245,8 @@ class Submission:
 
     def without_log(self) -> "Submission":
         """Return the submission without its log, which then counts as lost."""
-        return attrs.evolve(self, run=attrs.evolve(self.run, log_state=LogState.LOST, dropped_bytes=0), log=None)
+        run = attrs.evolve(self.run, log_state=LogState.LOST, dropped_bytes=0)
+        return attrs.evolve(self, run=run, log=None, log_context=b"", log_held=b"")
 
     def decide(self, stored: StoredRun | None) -> Decision[Answer]:  # noqa: PLR0911 - one return a row
         """Decide what the result does to what is stored, by the table in docs/delivery.md.
@@ -245,14 +256,21 @@ class Submission:
         """
         if stored is None:
             first = self._first()
-            if not (self.brings_log or self.run.is_active or self._is_all(first)):
+            is_missed = self.claim.size and not self.claim.is_truncated
+            if not (self.brings_log or self.run.is_active) and (is_missed or not self._is_all(first)):
                 return Decision(answer=LogOffsetMismatch(0))
             return self._decision(Outcome.CREATED, first.run, first, self.log)
         if stored.run.agent_id != self.run.agent_id:
             return Decision(answer=RunConflict())
         if self._brings_lost_log(stored):
             run = attrs.evolve(_with_log_of(stored.run, self.run), updated_at=self.run.updated_at)
-            found = attrs.evolve(stored, run=run, log_version=stored.log_version + 1)
+            found = attrs.evolve(
+                stored,
+                run=run,
+                log_version=stored.log_version + 1,
+                log_context=self.log_context,
+                log_held=self.log_held,
+            )
             return self._decision(Outcome.UPDATED, run, found, self.log, drop=0)
         if self.digest == stored.digest:
             return self._decision(Outcome.REPLAYED, stored.run)
@@ -266,7 +284,13 @@ class Submission:
         return self._replace(stored)
 
     def _first(self) -> StoredRun:
-        return StoredRun(run=self.run, digest=self.digest, end_time_reported=self.end_time_reported)
+        return StoredRun(
+            run=self.run,
+            digest=self.digest,
+            end_time_reported=self.end_time_reported,
+            log_context=self.log_context,
+            log_held=self.log_held,
+        )
 
     def _replace(self, stored: StoredRun) -> Decision[Answer]:
         """Put the result in the place of an older one, whose log stays if its task was active and no other came."""
@@ -281,6 +305,8 @@ class Submission:
 
     def _end(self, stored: StoredRun) -> Decision[Answer]:
         """End a task whose log has come before its result, and stays."""
+        if self.claim.size not in (None, stored.log_end) and not self.claim.is_truncated:
+            return self._mismatch(stored)
         closing = self.closing
         if stored.run.log_state not in READABLE_STATES:
             closing = Amendment(read=stored, write=attrs.evolve(stored, run=attrs.evolve(stored.run, stats=None)))
@@ -288,31 +314,39 @@ class Submission:
             return Decision(answer=OpenLog(stored=stored))
         log = closing.write
         if not self._is_all(log):
-            return Decision(answer=LogOffsetMismatch(log.log_end))
-        if self.claim.is_truncated:
-            missing = max(0, (self.claim.size or 0) - log.log_end)
-            truncated = attrs.evolve(
-                log.run, log_state=LogState.TRUNCATED, dropped_bytes=log.run.dropped_bytes + missing
-            )
-            log = attrs.evolve(log, run=truncated)
-        write = self._replacing(stored, log)
+            return self._mismatch(stored)
+        write = self._replacing(stored, self._cut(log) if self.claim.is_truncated else log)
         stats = joined(self.run.stats, log.run.stats)
         snapshot_id = self.run.snapshot_id or (stats.snapshot_id if stats else None)
         write = attrs.evolve(write, run=attrs.evolve(write.run, stats=stats, snapshot_id=snapshot_id))
         decision = self._decision(Outcome.UPDATED, write.run, write)
         return attrs.evolve(decision, chunks=closing.chunks(), drop=closing.drop)
 
-    def _is_all(self, stored: StoredRun) -> bool:
-        """Whether what is stored of a log is all that the agent says it has sent."""
-        claim, run = self.claim, stored.run
-        if claim.is_truncated:
+    def _mismatch(self, stored: StoredRun) -> Decision[Answer]:
+        """Say where to go on; to whom can go on."""
+        end = stored.log_end
+        return Decision(answer=LogOffsetMismatch(end) if stored.run.is_active else LogClosed(end))
+
+    def _cut(self, log: StoredRun) -> StoredRun:
+        """Return a log of which no more will come, with what is missing according to the agent."""
+        run = log.run
+        if run.log_state is LogState.EXPIRED:
+            return log
+        if run.log_state is LogState.LOST:
+            run = attrs.evolve(run, log_bytes=0, log_sha256=None)
+        kept = run.log_bytes - (len(DROPPED) if log.log_gap != (0, 0) else 0)
+        dropped_bytes = max(run.dropped_bytes, (self.claim.size or 0) - kept)
+        return attrs.evolve(log, run=attrs.evolve(run, log_state=LogState.TRUNCATED, dropped_bytes=dropped_bytes))
+
+    def _is_all(self, log: StoredRun) -> bool:
+        """Whether the bytes of a log are those that the agent says it has sent."""
+        claimed, run = self.claim.sha256, log.run
+        if self.claim.is_truncated or claimed is None:
             return True
-        if claim.sha256 is None or run.redactions or run.dropped_bytes:
-            is_same = True  # What was masked or dropped is not to be compared any more.
-        else:
-            is_same = run.log_sha256 == claim.sha256 or (run.log_sha256 is None and stored.log_end > 0)
-            is_same = is_same or (stored.log_end == 0 and claim.sha256 == _EMPTY_SHA256)
-        return is_same and claim.size in (None, stored.log_end)
+        if run.log_state is LogState.LOST or log.log_end == 0:
+            return claimed == _EMPTY_SHA256
+        # What was masked or dropped is not to be compared any more.
+        return bool(run.redactions or run.dropped_bytes) or run.log_sha256 in (None, claimed)
 
     def _decision(
         self,

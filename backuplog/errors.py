@@ -156,13 +156,6 @@ class RunConflict(BackuplogError):
     http_status = 409
 
 
-class LogClosed(BackuplogError):
-    """The task has ended, and its log grows no more: send what is missing of it with a result, as its log."""
-
-    error_type = "log_closed"
-    http_status = 409
-
-
 class LogOffsetMismatch(BackuplogError):
     """The log has another length or other bytes than was said: go on at the expected offset.
 
@@ -177,11 +170,34 @@ class LogOffsetMismatch(BackuplogError):
         """Make the error."""
         self.expected_offset = expected_offset
         super().__init__(
-            f"{expected_offset:,} bytes of the log were received, not what was said of it: go on at that offset, or "
-            "send the whole log with the result"
+            f"{expected_offset:,} bytes of the log were received, not what was said of it: go on at that offset, "
+            "or send the whole log with the result"
         )
 
     def __reduce__(self) -> tuple[type["LogOffsetMismatch"], tuple[int]]:
+        """Pickle by the offset, so that the error crosses a process border whole."""
+        return type(self), (self.expected_offset,)
+
+
+class LogClosed(BackuplogError):
+    """The task has ended, and its log grows no more: send a result with the whole log if some is missing.
+
+    Attributes:
+        expected_offset: How many bytes of the log were received.
+    """
+
+    error_type = "log_closed"
+    http_status = 409
+
+    def __init__(self, expected_offset: int) -> None:
+        """Make the error."""
+        self.expected_offset = expected_offset
+        super().__init__(
+            f"the task has ended, and its log of {expected_offset:,} bytes grows no more: send a result with the "
+            "whole log, or one that says that the log is truncated"
+        )
+
+    def __reduce__(self) -> tuple[type["LogClosed"], tuple[int]]:
         """Pickle by the offset, so that the error crosses a process border whole."""
         return type(self), (self.expected_offset,)
 

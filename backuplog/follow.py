@@ -8,8 +8,9 @@ from uuid import UUID
 import attrs
 
 from .chunk import CHUNK_BYTES
+from .delivery import StoredRun
 from .errors import FieldError, InvalidQuery, LogReplaced
-from .log import find_log, piece_at
+from .log import find_log, piece_at, retry_if_replaced
 from .normalise import argument, as_duration
 from .store import Store
 
@@ -63,7 +64,10 @@ def read_log_since(
     """
     if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
         raise InvalidQuery([FieldError("offset", "must be a whole number of bytes, 0 or more")])
-    stored = find_log(store, run_id, agent_id)
+    return retry_if_replaced(lambda: _step(store, find_log(store, run_id, agent_id), offset))
+
+
+def _step(store: Store, stored: StoredRun, offset: int) -> LogProgress:
     end = stored.offset_of(stored.run.log_bytes)
     if offset > end:
         raise LogReplaced

@@ -12,20 +12,19 @@ import attrs
 
 from .agent import ask_integrator
 from .chunk import MAX_LOG_BYTES
-from .close import close_log
+from .close import close_log, close_unread
 from .convert import take_task_result
 from .delivery import Amendment, OpenLog, StoredRun, Submission
 from .errors import (
     AgentNotFound,
     BackuplogError,
-    CorruptLog,
     InvalidTaskResult,
     LogReplaced,
     StoreError,
     StoreUnavailable,
     TransactionRolledBack,
 )
-from .model import LogState, Receipt, TaskResult
+from .model import Receipt, TaskResult
 from .normalise import argument, as_log_cap, as_time, as_uuid
 from .observe import IngestEvent
 from .parsers import Work, parse_log
@@ -111,7 +110,7 @@ def ingest_task_results(
         received_at = argument("received_at", as_time, received_at, InvalidTaskResult)
     argument("max_log_bytes", as_log_cap, max_log_bytes, InvalidTaskResult)
 
-    work = Work()
+    reading = _Reading()
     is_known = cache(partial(ask_integrator, store))
 
     def arrive(sent: tuple[UUID | str, Result]) -> _Item:
@@ -130,7 +129,7 @@ def ingest_task_results(
                     requires_agent=agent_id if store.agent_exists is None else None,
                     max_log_bytes=max_log_bytes,
                     redactor=store.redactor,
-                    read=partial(parse_log, task_type=result.task_type, tools=store.parsers, work=work),
+                    read=partial(parse_log, task_type=result.task_type, tools=store.parsers, work=reading.work),
                 )
                 if item.submission.log is not None:
                     item.log_bytes = item.submission.log.received_bytes
@@ -145,7 +144,7 @@ def ingest_task_results(
     begun = time.perf_counter()
     for batch in _batches(map(arrive, results)):
         waiting = [item for item in batch if item.answer is None]
-        unavailable = unavailable or _submit(store, waiting, work)
+        unavailable = unavailable or _submit(store, waiting, reading)
         for item in waiting:
             item.answer = item.answer or unavailable
         answers += [item.answer for item in batch if item.answer is not None]
@@ -178,6 +177,27 @@ class _Item:
     closings: int = 0
 
 
+@attrs.define
+class _Reading:
+    """What it may cost to read the logs of one call, and the logs that were read to be closed.
+
+    Attributes:
+        work: Bounds what it costs to read them for figures.
+        closings: The last that was read of each run, by the type of its task: results that are refused read it once.
+    """
+
+    work: Work = attrs.field(factory=Work)
+    closings: dict[tuple[UUID, str], Amendment] = attrs.field(factory=dict[tuple[UUID, str], Amendment])
+
+    def close(self, store: Store, stored: StoredRun, task_type: str) -> Amendment:
+        """Return what closes the log of a run."""
+        known = self.closings.get((stored.run.id, task_type))
+        if known is None or known.read != stored:
+            known = close_log(store, stored, task_type=task_type, work=self.work)
+            self.closings[stored.run.id, task_type] = known
+        return known
+
+
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
     batch: list[_Item] = []
     log_bytes = 0
@@ -197,7 +217,7 @@ def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
         yield batch
 
 
-def _submit(store: Store, items: Sequence[_Item], work: Work) -> StoreUnavailable | None:
+def _submit(store: Store, items: Sequence[_Item], reading: _Reading) -> StoreUnavailable | None:
     """Submit in one transaction; where that fails, each by itself; where that fails, each without its log.
 
     Returns:
@@ -214,43 +234,49 @@ def _submit(store: Store, items: Sequence[_Item], work: Work) -> StoreUnavailabl
         return error
     except StoreError as error:
         if len(items) > 1:
-            return next(filter(None, (_submit(store, [item], work) for item in items)), None)
-        if submissions[0].log is None:
+            return next(filter(None, (_submit(store, [item], reading) for item in items)), None)
+        lesser = _without_log(submissions[0])
+        if lesser is None:
             items[0].answer = error
             return None
-        items[0].lost, items[0].submission = error, submissions[0].without_log()
-        return _submit(store, items, work)
+        items[0].lost, items[0].submission = error, lesser
+        return _submit(store, items, reading)
+    opened: list[tuple[_Item, StoredRun]] = []
     for item, answer in zip(items, answers, strict=True):
-        item.answer = None if isinstance(answer, OpenLog) else answer
-    unavailable: StoreUnavailable | None = None
-    for item, answer in zip(items, answers, strict=True):
-        if isinstance(answer, OpenLog) and unavailable is None:
-            unavailable = _end(store, item, answer.stored, work)
-    return unavailable
+        if isinstance(answer, OpenLog):
+            opened.append((item, answer.stored))
+        else:
+            item.answer = answer
+    return next(filter(None, (_end(store, item, stored, reading) for item, stored in opened)), None)
 
 
-def _end(store: Store, item: _Item, stored: StoredRun, work: Work) -> StoreUnavailable | None:
+def _without_log(submission: Submission) -> Submission | None:
+    """Return a submission without what could not be stored of its log; None if there was nothing."""
+    closing = submission.closing
+    if closing is not None and closing.parts:
+        return attrs.evolve(submission, closing=close_unread(closing.read))
+    return None if submission.log is None else submission.without_log()
+
+
+def _end(store: Store, item: _Item, stored: StoredRun, reading: _Reading) -> StoreUnavailable | None:
     """Read the log that a result closes, and submit the result with it."""
     submission = item.submission
     if submission is None or item.closings == _MOST_CLOSINGS:
         return StoreUnavailable("the log that the result closes grew during each attempt to read it")
     closing: Amendment | None = None
     try:
-        closing = close_log(store, stored, task_type=submission.run.task_type, work=work)
+        closing = reading.close(store, stored, submission.run.task_type)
     except LogReplaced:
         pass  # Submitted as it is, it is answered with the log that is there by now.
-    except CorruptLog as error:  # The result is not to be lost for that. Reading its log raises the same.
-        item.lost = error
-        damaged = attrs.evolve(stored.run, log_state=LogState.COMPLETE, stats=None)
-        closing = Amendment(read=stored, write=attrs.evolve(stored, run=damaged))
+    except TransactionRolledBack:
+        raise
     except StoreUnavailable as error:
         return error
-    except StoreError as error:
-        item.answer = error
-        return None
+    except StoreError as error:  # The result is not to be lost for that. Reading its log raises the same.
+        item.lost, closing = error, close_unread(stored)
     item.closings += 1
     item.submission = attrs.evolve(submission, closing=closing)
-    return _submit(store, [item], work)
+    return _submit(store, [item], reading)
 
 
 def _event(tenant_id: UUID, item: _Item, seconds: float) -> IngestEvent:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from .chunk import decode
@@ -16,6 +16,8 @@ from .query import find_stored_run
 from .store import Store
 
 _READ_ATTEMPTS: Final = 10
+
+_Read = TypeVar("_Read")
 
 
 def read_log(
@@ -53,7 +55,7 @@ def read_log(
         whole.writelines(iter_log(store, run_id, agent_id=agent_id, start=start, stop=stop))
         return whole.getvalue()
 
-    return _retry_if_replaced(read)
+    return retry_if_replaced(read)
 
 
 def tail_log(store: Store, run_id: UUID | str, lines: int = 100, *, agent_id: UUID | str | None = None) -> bytes:
@@ -79,7 +81,7 @@ def tail_log(store: Store, run_id: UUID | str, lines: int = 100, *, agent_id: UU
     """
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
         raise InvalidQuery([FieldError("lines", "must be a whole number, 1 or more")])
-    return _retry_if_replaced(lambda: _tail(store, find_log(store, run_id, agent_id), lines))
+    return retry_if_replaced(lambda: _tail(store, find_log(store, run_id, agent_id), lines))
 
 
 def iter_log(
@@ -164,7 +166,7 @@ def _tail(store: Store, stored: StoredRun, lines: int) -> bytes:
     return b"".join(reversed(pieces))
 
 
-def _retry_if_replaced(read: Callable[[], bytes]) -> bytes:
+def retry_if_replaced(read: Callable[[], _Read]) -> _Read:
     """Read, and read again where the log was replaced meanwhile."""
     for _ in range(_READ_ATTEMPTS - 1):
         try:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from .chunk import MAX_LOG_BYTES, prepare_log, sha256_of
+import attrs
+
+from .chunk import MAX_LOG_BYTES, Log, as_bytes, prepare_log, sha256_of
 from .convert import progress_text, stats_details
 from .delivery import Claim, Submission, joined
 from .errors import FieldError, InvalidTaskResult
@@ -43,27 +45,23 @@ def prepare_submission(
         InvalidTaskResult: The log is not as long as the result says, or does not have the SHA-256 that it says.
     """
     is_active = result.is_active
-    log, log_sha256, stats = None, None, result.stats
-    error_message, redactions = None, 0
+    taken = None if result.log is None else _take_log(result, result.log, redactor, max_log_bytes)
+    log = taken.log if taken else None
+    stats = joined(result.stats, read(taken.masked)) if taken and read else result.stats
+    error_message = None
     if result.error_message is not None:
         masked, _ = redactor.redact(result.error_message)
         error_message = masked if isinstance(masked, str) else masked.decode()
-    dropped_bytes = 0
-    if result.log is not None:
-        masked, redactions = redactor.redact(result.log)
-        if read is not None:
-            stats = joined(result.stats, read(masked))
-        log, log_sha256 = prepare_log(masked, max_bytes=max_log_bytes)
-        if masked is not result.log:
-            log_sha256 = sha256_of(result.log)
-        dropped_bytes = log.dropped_bytes
-        if result.log_truncated:
-            dropped_bytes += max(0, (result.log_bytes or 0) - log.received_bytes)
-        else:
-            _verify(result, log.received_bytes, log_sha256)
-    elif result.log_truncated and not is_active:
-        dropped_bytes = result.log_bytes or 0
-    is_truncated = dropped_bytes > 0 or (result.log_truncated and not (is_active and log is None))
+    is_truncated = result.log_truncated and not (is_active and log is None)
+    dropped_bytes = log.dropped_bytes if log else 0
+    if is_truncated:
+        dropped_bytes += max(0, (result.log_bytes or 0) - (log.received_bytes if log else 0))
+    if is_truncated or dropped_bytes:
+        log_state = LogState.TRUNCATED
+    elif taken:
+        log_state = LogState.OPEN if taken.held else LogState.COMPLETE
+    else:
+        log_state = LogState.NONE
     end_time = result.end_time or received_at
     try:
         start_time = result.start_time or end_time - timedelta(seconds=result.duration_seconds)
@@ -83,32 +81,68 @@ def prepare_submission(
         snapshot_id=result.snapshot_id or (stats.snapshot_id if stats else None),
         received_at=received_at,
         updated_at=received_at,
-        log_state=LogState.TRUNCATED if is_truncated else LogState.COMPLETE if log else LogState.NONE,
+        log_state=log_state,
         log_bytes=log.size if log else 0,
         log_sha256=log.sha256 if log else None,
         dropped_bytes=dropped_bytes,
         stats=stats,
-        redactions=redactions,
+        redactions=taken.redactions if taken else 0,
         progress=result.progress if is_active else None,
     )
     return Submission(
         run=run,
-        digest=_digest(result, log_sha256),
+        digest=_digest(result, taken.sha256 if taken else None),
         end_time_reported=result.end_time is not None and not is_active,
         log=log,
+        log_context=taken.context if taken else b"",
+        log_held=taken.held if taken else b"",
         claim=Claim(size=result.log_bytes, sha256=result.log_sha256, is_truncated=result.log_truncated),
         requires_agent=requires_agent,
     )
 
 
-def _verify(result: TaskResult, log_bytes: int, log_sha256: bytes) -> None:
+@attrs.frozen(kw_only=True)
+class _TakenLog:
+    """A log that came with a result.
+
+    Attributes:
+        log: What to store of it.
+        masked: All of it, with its secrets masked.
+        redactions: How many of those there are.
+        sha256: The SHA-256 of what came, 32 bytes.
+        context: What redaction has to know of its end, if it may go on.
+        held: Its last bytes, which may yet turn out to be a secret, if it may go on.
+    """
+
+    log: Log
+    masked: str | bytes
+    redactions: int
+    sha256: bytes
+    context: bytes = b""
+    held: bytes = b""
+
+
+def _take_log(result: TaskResult, log: str | bytes, redactor: Redactor, max_log_bytes: int) -> _TakenLog:
+    """Mask the secrets of a log, and see that it is what its agent says that it is."""
+    masked: str | bytes
+    context, held = b"", b""
+    data = as_bytes(log) if result.is_active and not result.log_truncated else b""
+    if 0 < len(data) <= max_log_bytes:  # More may come, and a secret may have begun.
+        masked, context, held, redactions = redactor.feed(b"", b"", data, is_last=False)
+    else:
+        masked, redactions = redactor.redact(log)
+    prepared, sha256 = prepare_log(masked, max_bytes=max_log_bytes)
+    if masked is not log:
+        sha256 = sha256_of(log)
     errors: list[FieldError] = []
-    if result.log_bytes not in (None, log_bytes):
-        errors.append(FieldError("$.logBytes", f"must be the length of the log, which came with {log_bytes:,} bytes"))
-    if result.log_sha256 not in (None, log_sha256):
+    size = prepared.received_bytes + len(held)
+    if not result.log_truncated and result.log_bytes not in (None, size):
+        errors.append(FieldError("$.logBytes", f"must be the length of the log, which came with {size:,} bytes"))
+    if not result.log_truncated and result.log_sha256 not in (None, sha256):
         errors.append(FieldError("$.logSha256", "must be the SHA-256 of the log: send it again as it is"))
     if errors:
         raise InvalidTaskResult(errors)
+    return _TakenLog(log=prepared, masked=masked, redactions=redactions, sha256=sha256, context=context, held=held)
 
 
 def _digest(result: TaskResult, log_sha256: bytes | None) -> bytes:

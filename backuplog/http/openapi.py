@@ -357,7 +357,7 @@ def _patch_backup_run_log(guard: Guard) -> dict[str, Any]:
             },
             **_problems(
                 guard,
-                *(_INVALID_QUERY, RunNotFound(), LogOffsetMismatch(1_048_576), LogClosed(), LogExpired()),
+                *(_INVALID_QUERY, RunNotFound(), LogOffsetMismatch(1_048_576), LogClosed(1_048_576), LogExpired()),
                 *(PayloadTooLarge(), UnsupportedMedia()),
             ),
         },
@@ -389,7 +389,7 @@ def _problem(errors: Sequence[BackuplogError]) -> dict[str, Any]:
             response["headers"] = {"Retry-After": _header("Seconds to wait.", {"type": "integer", "minimum": 1})}
         if isinstance(error, Unauthenticated):
             response["headers"] = {"WWW-Authenticate": _header("Bearer.", {"type": "string"})}
-        if isinstance(error, LogOffsetMismatch):
+        if isinstance(error, LogOffsetMismatch | LogClosed):
             response["headers"] = {"Upload-Offset": _header("Where to go on.", _OFFSET)}
     return response
 

@@ -15,6 +15,7 @@ from backuplog.convert import run_document
 from backuplog.errors import (
     BackuplogError,
     InvalidInput,
+    LogClosed,
     LogOffsetMismatch,
     LogReplaced,
     RateLimited,
@@ -145,7 +146,7 @@ def problem_response(error: BackuplogError, **members: object) -> Response:
         headers["Accept-Encoding"] = "gzip, zstd"
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
-    if isinstance(error, LogOffsetMismatch):
+    if isinstance(error, LogOffsetMismatch | LogClosed):
         headers["Upload-Offset"] = str(error.expected_offset)
     if isinstance(error, StoreUnavailable | LogReplaced):
         headers["Retry-After"] = str(_RETRY_SECONDS)
@@ -159,7 +160,7 @@ def problem_of(error: BackuplogError) -> dict[str, Any]:
     document = problem(error.http_status, error.error_type, detail)
     if isinstance(error, InvalidInput):
         document["errors"] = [{"path": item.path, "message": item.message} for item in error.errors]
-    if isinstance(error, LogOffsetMismatch):
+    if isinstance(error, LogOffsetMismatch | LogClosed):
         document["expected_offset"] = error.expected_offset
     return document
 

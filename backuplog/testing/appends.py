@@ -26,8 +26,8 @@ from backuplog import (
     RunNotFound,
     Store,
 )
-from backuplog.append import DROPPED
 from backuplog.backend import Amendment
+from backuplog.chunk import DROPPED
 from backuplog.parsers import TOOLS
 from backuplog.redact import Unredacted
 
