@@ -533,10 +533,12 @@ class AppendContract(Contract):
         """A log that comes a byte at a time shows none of its secret, and is masked in the end."""
         with self._known() as (store, agent_id):
             for before, after in SECRETS:
-                log = b"a line\n" + before + SECRET + after + b"a line\n"
+                log = before + SECRET + after
                 masked = log.replace(SECRET, b"*" * len(SECRET))
                 run_id = _begin(store, agent_id)
-                for at in range(len(log)):
+                begun = len(before) - 3
+                backuplog.append_log(store, agent_id, run_id, log[:begun], offset=0)
+                for at in range(begun, len(log)):
                     assert backuplog.append_log(store, agent_id, run_id, log[at : at + 1], offset=at) == at + 1
                     assert masked.startswith(_shown(store, run_id))
                 assert _shown(store, run_id) == masked
