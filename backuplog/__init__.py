@@ -36,6 +36,7 @@ from .errors import (
     UnsupportedMedia,
 )
 from .expire import expire_log
+from .figures import ReparseReport, reparse
 from .follow import LogProgress, follow_log, read_log_since
 from .ingest import ingest_task_result, ingest_task_results
 from .log import iter_log, read_log, tail_log
@@ -57,7 +58,6 @@ from .observe import IngestEvent, LoggingObserver, Observer
 from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
 from .redact import Redacted, Redactor, SecretRedactor
-from .reparse import ReparseReport, reparse
 from .row import TABLES
 from .store import Store, open_store
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token

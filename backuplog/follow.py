@@ -46,7 +46,8 @@ def read_log_since(
     Args:
         store: The store to use.
         run_id: The run's id.
-        offset: How many bytes of the log have been read: 0, or the ``offset`` of the step before.
+        offset: Where to go on: 0, or the ``offset`` of the step before. It counts what was dropped from the middle of
+            a log that was too long, too.
         agent_id: The agent whose run it must be; None for any agent.
 
     Returns:
@@ -102,7 +103,8 @@ def follow_log(
         store: The store to use.
         run_id: The run's id.
         agent_id: The agent whose run it must be; None for any agent.
-        start: How many bytes of the log have been read already.
+        start: The offset at which to begin: how many bytes have been read already, unless the middle of a log that was
+            too long is missing from them. Then it is the ``offset`` of ``read_log_since``.
         interval: Seconds to wait, in the thread that reads, before asking again for a log that has not grown.
 
     Returns:

@@ -47,7 +47,10 @@ SECTIONS: Final = (
         "Verbs",
         "The store, and the functions that register agents, take in results and logs, list runs and read logs.",
         ["backuplog"],
-        ["store.open_store", "store", "agent", "ingest", "append", "query", "log", "follow", "convert"],
+        [
+            *("store.open_store", "store", "agent", "ingest", "append", "query", "log", "follow", "expire"),
+            *("figures", "convert"),
+        ],
     ),
     Section(
         "Credentials",

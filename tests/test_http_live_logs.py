@@ -102,7 +102,7 @@ def test_a_task_that_has_ended_takes_no_more(task: Task) -> None:
     task.end()
     assert patch(task, b"one\n", 0)[::2] == (200, {"status": "ok", "offset": 4})
     status, headers, problem = patch(task, b"two\n", 4)
-    assert (status, problem["error_type"], "Upload-Offset" in headers) == (409, "log_closed", False)
+    assert (status, problem["error_type"], headers["Upload-Offset"]) == (409, "log_closed", "4")
     task.store.backend.submit([Expire(UUID(task.sent["taskId"]))])
     status, _, problem = patch(task, b"one\n", 0)
     assert (status, problem["error_type"]) == (410, "log_expired")
@@ -138,7 +138,9 @@ def test_only_the_agents_own_token_adds_to_a_log(task: Task) -> None:
         {"Content_Range": "lines 0-3/*"},
         {"Content_Range": "bytes 0-3/*, bytes 0-3/*"},
         {"Content_Range": f"bytes 0-{'9' * 30}/*"},
+        {"Content_Range": "bytes 0-3/3"},
         {"Content_Range": "x", "Upload_Offset": "0"},
+        {"Upload_Offset": "1", "Content_Range": "bytes 0-3/*"},
         {"Upload_Offset": "-1"},
         {"Upload_Offset": "x"},
         {"Upload_Offset": "9" * 30},
@@ -150,7 +152,8 @@ def test_a_piece_must_say_where_it_belongs(task: Task, headers: dict[str, str]) 
     """Where the headers are missing, malformed or speak of another length than the body has, the answer names them."""
     status, _, problem = patch(task, b"one\n", **headers)
     assert (status, problem["error_type"]) == (400, "invalid_query")
-    assert [error["path"] for error in problem["errors"]] == ["Content-Range"]
+    wrong = next(iter(headers), "Content_Range").replace("_", "-")
+    assert [error["path"] for error in problem["errors"]] == [wrong]
     assert backuplog.read_log(task.store, task.sent["taskId"]) == b""
 
 

@@ -43,7 +43,7 @@ ORDER = [
     "amend",
     "append",
     "expire",
-    "reparse",
+    "figures",
     "follow",
     "close",
     "ingest",

@@ -60,10 +60,11 @@ _TOKEN: Final = ", ".join(TOKEN_COLUMNS)
 _AGENT: Final = ", ".join(AGENT_COLUMNS)
 _CHUNK: Final = ", ".join(CHUNK_COLUMNS)
 # A value that is None has no type of its own.
-_STORED_VALUES: Final = ", ".join(
-    f"%b::{'jsonb' if column in ('stats_details', 'progress') else _TYPES[kind]}"
+_PARAMETERS: Final = {
+    column: f"%b::{'jsonb' if column in ('stats_details', 'progress') else _TYPES[kind]}"
     for column, kind in STORED_RUN_COLUMNS.items()
-)
+}
+_STORED_VALUES: Final = ", ".join(_PARAMETERS.values())
 _STORED_ARRAYS: Final = _STORED_VALUES.replace(",", "[],") + "[]"
 _CHUNK_KEY: Final = "tenant_id, run_id, log_version"
 _CHUNK_TYPES: Final = ("uuid", "uuid", "int8", *(_TYPES[kind] for kind in CHUNK_COLUMNS.values()))
@@ -285,8 +286,10 @@ class PostgresBackend:
             if change.run_id in created and firsts[change.run_id][0] == number:
                 decision = firsts[change.run_id][1]
             else:
-                decision = change.decide(stored.get(change.run_id))
-                self._update(cursor, decision)
+                before = stored.get(change.run_id)
+                decision = change.decide(before)
+                if before is not None and decision.write is not None:
+                    self._update(cursor, before, decision.write, decision)
             answers[number] = decision.answer
             if decision.write is not None:
                 stored[change.run_id] = decision.write
@@ -327,15 +330,16 @@ class PostgresBackend:
         rows = self._execute(cursor, self._LOCK_RUNS, (self._tenant_id, list(run_ids)))
         return {row[0]: read_stored_run(self._tenant_id, row, _same, moment_of) for row in rows}
 
-    _UPDATE_RUN: Final = (
-        f"UPDATE {{schema}}.backup_runs SET ({_STORED_RUN}) = ROW ({_STORED_VALUES}) WHERE tenant_id = %b AND id = %b"
-    )
+    _UPDATE_RUN: Final = "UPDATE {schema}.backup_runs SET {changes} WHERE tenant_id = %b AND id = %b"
 
-    def _update(self, cursor: Cursor, decision: Decision[Any]) -> None:
-        if decision.write is None:
-            return
-        key = self._tenant_id, decision.write.run.id
-        self._execute(cursor, self._UPDATE_RUN, (*stored_run_row(decision.write, _same, _same), *key))
+    def _update(self, cursor: Cursor, stored: StoredRun, write: StoredRun, decision: Decision[Any]) -> None:
+        """Set what has changed only: PostgreSQL would write a long message or a list of failed items anew."""
+        rows = zip(_PARAMETERS, stored_run_row(stored, _same, _same), stored_run_row(write, _same, _same), strict=True)
+        changed = {column: value for column, before, value in rows if value != before}
+        if changed:
+            changes = ", ".join(f"{column} = {_PARAMETERS[column]}" for column in changed)
+            key = self._tenant_id, write.run.id
+            self._execute(cursor, self._UPDATE_RUN.replace("{changes}", changes), (*changed.values(), *key))
         self._write_logs(cursor, [decision])
 
     _DROP_CHUNKS: Final = (

@@ -248,15 +248,16 @@ class SqliteBackend:
         )
         self._write_logs(cursor, created)
 
-    _UPDATE_RUN: Final = "UPDATE backup_runs SET {} = ? WHERE tenant_id = ? AND id = ?"
+    _UPDATE_RUN: Final = "UPDATE backup_runs SET {changes} WHERE tenant_id = ? AND id = ?"
 
     def _update(self, cursor: sqlite3.Cursor, stored: StoredRun, write: StoredRun, decision: Decision[Any]) -> None:
         """Set what has changed only: SQLite would write every index anew of which a column is set to what it was."""
         rows = zip(STORED_RUN_COLUMNS, _row_of(stored), _row_of(write), strict=True)
         changed = {column: value for column, before, value in rows if value != before}
         if changed:
+            changes = ", ".join(f"{column} = ?" for column in changed)
             key = self._tenant, _bytes_of(write.run.id)
-            cursor.execute(self._UPDATE_RUN.format(" = ?, ".join(changed)), (*changed.values(), *key))
+            cursor.execute(self._UPDATE_RUN.replace("{changes}", changes), (*changed.values(), *key))
         self._write_logs(cursor, [decision])
 
     _DROP_CHUNKS: Final = "DELETE FROM backup_run_logs WHERE tenant_id = ? AND run_id = ? AND byte_offset >= ?"

@@ -239,7 +239,7 @@ def get_backup_run_log(
     headers |= {"Accept-Ranges": "bytes"} if tag is None else {"ETag": tag, "Accept-Ranges": "bytes"}
     if "if-match" in request.headers and not has_tag(request.headers["if-match"], tag, weakly=False):
         return json_response(problem(412, "precondition_failed", "The log is another by now."), status=412)
-    if tag and has_tag(request.headers.get("if-none-match", ""), tag, weakly=True):
+    if has_tag(request.headers.get("if-none-match", ""), tag, weakly=True):
         return Response(status=304, headers=headers, body=b"")
     is_current = request.headers.get("if-range", tag) == tag and request.method != "HEAD"
     part = parse_range(request.headers.get("range", ""), run.log_bytes) if is_current else None

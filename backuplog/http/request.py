@@ -28,7 +28,8 @@ else:
 
 _MAX_FIELDS: Final = 100
 _RANGE: Final = re.compile(r"bytes=[ \t]*(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))[ \t]*", re.ASCII | re.IGNORECASE)
-_CONTENT_RANGE: Final = re.compile(r"bytes[ \t]+(\d{1,18})-(\d{1,18})/(?:\*|\d{1,18})", re.ASCII | re.IGNORECASE)
+_CONTENT_RANGE: Final = re.compile(r"bytes[ \t]+(\d{1,18})-(\d{1,18})/(?:\*|(\d{1,18}))", re.ASCII | re.IGNORECASE)
+_MAX_OFFSET: Final = 10**18
 _PIECE_BYTES: Final = 65_536
 # https://www.rfc-editor.org/rfc/rfc9659: a decoder of content need not hold more than 8 MB.
 _ZSTD_WINDOW_LOG: Final = 23
@@ -167,16 +168,21 @@ def content_offset(request: Request) -> tuple[int, int | None]:
     Raises:
         InvalidQuery: Both are missing or malformed.
     """
-    header = request.headers.get("content-range")
-    if header is not None:
-        match = _CONTENT_RANGE.fullmatch(header.strip())
-        if match is None or int(match[2]) < int(match[1]):
-            raise InvalidQuery([FieldError("Content-Range", "must be like bytes 0-1023/*")])
-        return int(match[1]), int(match[2]) + 1
-    offset = request.headers.get("upload-offset", "").strip()
-    if not (offset.isascii() and offset.isdecimal() and len(offset) <= 18):  # noqa: PLR2004
+    header, offset = request.headers.get("content-range"), request.headers.get("upload-offset")
+    if header is None and offset is None:
         raise InvalidQuery([FieldError("Content-Range", "is required, like bytes 0-1023/*, or an Upload-Offset")])
-    return int(offset), None
+    said = None if offset is None else _number(offset.strip())
+    if offset is not None and (said is None or said > _MAX_OFFSET):
+        raise InvalidQuery([FieldError("Upload-Offset", "must be a number of bytes")])
+    if header is None:
+        return said or 0, None
+    match = _CONTENT_RANGE.fullmatch(header.strip())
+    first, last, length = (int(digits or _MAX_OFFSET) for digits in match.groups()) if match else (1, 0, 0)
+    if not first <= last < length:
+        raise InvalidQuery([FieldError("Content-Range", "must be like bytes 0-1023/*")])
+    if said not in (None, first):
+        raise InvalidQuery([FieldError("Upload-Offset", "must be where Content-Range begins, or be left out")])
+    return first, last + 1
 
 
 def read_body(request: Request, *, max_bytes: int) -> bytes:

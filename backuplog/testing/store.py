@@ -4,8 +4,10 @@ from .agents import AgentContract
 from .appends import AppendContract
 from .batches import BatchContract
 from .changes import ChangeContract
+from .closings import ClosingContract
 from .delivery import DeliveryContract
 from .logs import LogContract
+from .masking import MaskingContract
 from .queries import QueryContract
 from .stateful import StatefulContract
 from .texts import TextContract
@@ -18,6 +20,8 @@ class StoreContract(
     QueryContract,
     LogContract,
     AppendContract,
+    ClosingContract,
+    MaskingContract,
     BatchContract,
     ChangeContract,
     TextContract,
