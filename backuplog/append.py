@@ -80,7 +80,7 @@ def append_log(
     for start in range(0, max(1, len(data)), _MOST_AT_ONCE):
         piece = partial(grow, data=data[start : start + _MOST_AT_ONCE], offset=offset + start)
         grown = amend(store, run_id, agent_id, piece)
-        if grown.run.log_bytes > max_log_bytes:
+        if grown.run.is_active and grown.run.log_state is LogState.OPEN and grown.run.log_bytes > max_log_bytes:
             with suppress(LogReplaced):  # The next piece sees to it.
                 _keep_ends(store, grown, max_log_bytes)
         length = grown.log_end

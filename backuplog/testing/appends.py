@@ -272,6 +272,19 @@ class AppendContract(Contract):
             with pytest.raises(LogOffsetMismatch):
                 backuplog.append_log(store, agent_id, run_id, log[:-1] + b"?", offset=0)
 
+    def test_a_log_that_has_ended_is_not_cut(self) -> None:
+        """A lower cap cuts a log that grows, and none that is closed or came with a result."""
+        with self._known() as (store, agent_id):
+            log = b"".join(b"line %d\n" % number for number in range(1_000))
+            closed = begin(store, agent_id)
+            backuplog.append_log(store, agent_id, closed, log, offset=0)
+            end(store, agent_id, closed)
+            brought = backuplog.ingest_task_result(store, agent_id, payload(status="running", log=log)).run_id
+            for run_id in (closed, brought):
+                again = backuplog.append_log(store, agent_id, run_id, log[:9], offset=0, max_log_bytes=4_096)
+                assert again == len(log)
+                assert backuplog.read_log(store, run_id) == log
+
     def test_no_character_is_cut_where_the_middle_is_dropped(self) -> None:
         """Head and tail of a long text are text."""
         with self._known() as (store, agent_id):
