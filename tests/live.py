@@ -225,16 +225,11 @@ def follow(url: str, agent_id: str, task_id: str, path: str) -> None:
 def serve(url: str, port: str) -> None:
     """Serve the endpoints as the example for Starlette does."""
     import uvicorn  # noqa: PLC0415 - only here
-    from starlette.routing import Route  # noqa: PLC0415 - likewise
-
-    from backuplog import http  # noqa: PLC0415 - likewise
 
     os.environ["BACKUPLOG_URL"] = url
     sys.path.insert(0, str(EXAMPLES))
-    from starlette_app import AGENT, app, handler  # noqa: PLC0415 - reads that variable
+    from starlette_app import app  # noqa: PLC0415 - reads that variable
 
-    log = f"{AGENT}/backup-runs/{{run_id}}/log"
-    app.routes.append(Route(log, handler(http.patch_backup_run_log), methods=["PATCH"]))
     uvicorn.run(app, port=int(port), log_level="error")
 
 
