@@ -14,7 +14,7 @@ import re
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
-from attrs.validators import deep_iterable, matches_re
+from attrs.validators import deep_iterable, instance_of, matches_re
 
 from .chunk import CHUNK_BYTES, split
 
@@ -102,7 +102,9 @@ class SecretRedactor:
         in_urls: Whether passwords in URLs are masked.
     """
 
-    names: tuple[str, ...] = attrs.field(default=NAMES, validator=deep_iterable(matches_re("[A-Za-z0-9_.-]{1,128}")))
+    names: tuple[str, ...] = attrs.field(
+        default=NAMES, validator=deep_iterable(matches_re("[A-Za-z0-9_.-]{1,128}"), instance_of(tuple))
+    )
     in_urls: bool = True
 
     def redact(self, log: str | bytes) -> tuple[str | bytes, int]:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -247,6 +248,13 @@ def test_real_logs_stay_as_they_are() -> None:
         assert REDACTOR.redact(log)[0] is log
         pieces = [log[at : at + 100] for at in range(0, len(log), 100)]
         assert b"".join(call.shown for call in feed(pieces)) == log
+
+
+def test_one_name_is_no_list_of_letters() -> None:
+    """A text in the place of several endings is refused: each of its letters would be one."""
+    names: Any = "token"
+    with pytest.raises(TypeError):
+        SecretRedactor(names=names)
 
 
 SHAPES = (
