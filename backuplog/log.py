@@ -10,7 +10,7 @@ from uuid import UUID
 from .chunk import decode
 from .delivery import StoredRun
 from .errors import CorruptLog, FieldError, InvalidQuery, LogExpired, LogLost, LogReplaced
-from .model import BackupRun, LogState
+from .model import LogState
 from .normalise import argument, as_index
 from .query import find_stored_run
 from .store import Store
@@ -124,10 +124,10 @@ def iter_log(
 
 def open_log(
     store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = None
-) -> tuple[BackupRun, Callable[[int, int], Iterator[bytes]]]:
+) -> tuple[StoredRun, Callable[[int, int], Iterator[bytes]]]:
     """Return a run, and a function that reads a part of the very log that the run describes, as ``iter_log`` does."""
     stored = find_stored_run(store, run_id, agent_id)
-    return stored.run, partial(pieces_of, store, stored)
+    return stored, partial(pieces_of, store, stored)
 
 
 def pieces_of(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[bytes]:

@@ -427,3 +427,17 @@ def test_watchers_wait_without_a_thread_each(task: Task) -> None:
         logs = asyncio.run(everyone())
         assert threading.active_count() - before <= 4
     assert (sleeping, logs) == (50, [b"one\ntwo\n"] * 50)
+
+
+def test_who_has_read_a_log_knows_where_it_goes_on(task: Task) -> None:
+    """A log that is read names the offset to follow it from, which is not its length where a middle is missing."""
+    log = b"".join(b"line %d\n" % number for number in range(2_000))
+    run_id = task.sent["taskId"]
+    backuplog.append_log(task.store, task.place[0], run_id, log, offset=0, max_log_bytes=4_096)
+    for header in ({}, {"Range": "bytes=0-9"}):
+        whole = http.get_backup_run_log(task.store, *task.place, http.Request(headers=header), guard=OPEN)
+        assert whole.headers["Upload-Offset"] == str(len(log))
+    assert int(whole.headers["Content-Range"].partition("/")[2]) < len(log)
+    backuplog.append_log(task.store, task.place[0], run_id, b"more\n", offset=len(log))
+    rest = http.get_backup_run_log(task.store, *task.place, http.Request(query=f"since={len(log)}"), guard=OPEN)
+    assert rest.body == b"more\n"

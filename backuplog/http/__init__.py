@@ -187,7 +187,8 @@ def get_backup_run(store: Store, agent_id: str, run_id: str, request: Request, *
     wanted = parse_query(request.query, ("log",)).get("log", "true")
     if wanted not in ("true", "false"):
         raise InvalidQuery([FieldError("log", "must be true or false")])
-    run, read = open_log(store, argument("run_id", as_uuid, run_id, InvalidQuery), agent_id=agent)
+    stored, read = open_log(store, argument("run_id", as_uuid, run_id, InvalidQuery), agent_id=agent)
+    run = stored.run
     document = run_document(run)
     if wanted == "false":
         return json_response(document)
@@ -204,10 +205,12 @@ def get_backup_run_log(
 ) -> Response:
     """``GET /agents/{id}/backup-runs/{runId}/log``: the bytes of a run's log, or of a part of it.
 
-    ``Range``, ``If-Range``, ``If-Match`` and ``If-None-Match`` work as in RFC 9110, for one range. ``tail=N`` returns
-    the last N lines. ``since=N`` returns what follows the first N bytes, at most 1 MiB, for who follows a log that
-    grows: ``Upload-Offset`` says where to go on, ``Retry-After`` after how many seconds, and ``Backuplog-Final``
-    whether the task has ended and this was all.
+    ``Range``, ``If-Range``, ``If-Match`` and ``If-None-Match`` work as in RFC 9110, for one range. ``Upload-Offset``
+    says at which offset the log goes on. ``tail=N`` returns the last N lines.
+
+    ``since=N`` is for who follows a log that grows. It returns what follows the offset N, at most 1 MiB:
+    ``Upload-Offset`` says where to go on, ``Retry-After`` after how many seconds, and ``Backuplog-Final`` whether the
+    task has ended and this was all.
 
     Args:
         store: The store to use.
@@ -224,7 +227,8 @@ def get_backup_run_log(
     tail, since = query.get("tail"), query.get("since")
     if tail is not None and since is not None:
         raise InvalidQuery([FieldError("since", "cannot be asked for together with tail")])
-    run, read = open_log(store, argument("run_id", as_uuid, run_id, InvalidQuery), agent_id=agent)
+    stored, read = open_log(store, argument("run_id", as_uuid, run_id, InvalidQuery), agent_id=agent)
+    run = stored.run
     headers = {**LOG_HEADERS, "Cache-Control": "private, no-cache"}
     if run.log_state is LogState.LOST:
         raise LogLost
@@ -234,6 +238,7 @@ def get_backup_run_log(
         return bytes_response(200, headers, tail_log(store, run.id, _lines(tail), agent_id=agent))
     if since is not None:
         return what_follows(store, agent, run.id, since)
+    headers["Upload-Offset"] = str(stored.offset_of(run.log_bytes))
     # A log that grows has no SHA-256, and no tag by which anybody could keep an older part of it.
     tag = f'"{run.log_sha256.hex()}"' if run.log_sha256 else '"none"' if run.log_state is LogState.NONE else None
     headers |= {"Accept-Ranges": "bytes"} if tag is None else {"ETag": tag, "Accept-Ranges": "bytes"}

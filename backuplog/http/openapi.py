@@ -285,7 +285,7 @@ def _get_backup_run_log(guard: Guard) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": _ref("Problem")}}
     lines = {"type": "integer", "minimum": 1, "maximum": MAX_TAIL_LINES}
     following = {
-        "Upload-Offset": _header("With `since`: where to go on.", _OFFSET),
+        "Upload-Offset": _header("At which offset the log goes on: the next `since`.", _OFFSET),
         "Retry-After": _header("With `since`: seconds to wait before asking again.", _OFFSET),
         "Backuplog-Final": _header(
             "With `since`: whether the task has ended and this was all.", {"type": "string", "enum": ["true", "false"]}
