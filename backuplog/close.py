@@ -9,6 +9,7 @@ from .delivery import Amendment, StoredRun
 from .log import pieces_of
 from .model import LogState
 from .parsers import LogReader, Work
+from .redact import feed
 from .store import Store
 
 
@@ -46,7 +47,7 @@ def close_log(store: Store, stored: StoredRun, *, task_type: str, work: Work) ->
         position += len(piece)
         if len(piece) >= WHOLE_BYTES:
             start, rest = stop, []
-    last = store.redactor.feed(stored.log_context, stored.log_held, b"", is_last=True)
+    last = feed(store.redactor, stored.log_context, stored.log_held, b"", is_last=True)
     if last.shown:
         sha256.update(last.shown)
         reader.feed(last.shown)

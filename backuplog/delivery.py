@@ -58,7 +58,7 @@ class StoredRun:
 
     @property
     def log_end(self) -> int:
-        """How many bytes of the log were received: the offset at which it goes on; 0 if it must begin anew."""
+        """The offset at which the log goes on, which is how many bytes of it were received; 0 if it must begin anew."""
         return 0 if self.begins_anew else self.offset_of(self.run.log_bytes) + len(self.log_held)
 
     @property
@@ -67,6 +67,13 @@ class StoredRun:
         state = self.run.log_state
         is_cut = state is LogState.TRUNCATED and self.run.is_active and self.log_gap == (0, 0)
         return is_cut or state is LogState.LOST
+
+    @property
+    def has_unknown_end(self) -> bool:
+        """Whether it is not known any more how many bytes of the log came: it expired, or was cut when it came."""
+        state = self.run.log_state
+        is_cut = state is LogState.TRUNCATED and not self.run.is_active and self.log_gap == (0, 0)
+        return is_cut or state is LogState.EXPIRED
 
     def offset_of(self, position: int) -> int:
         """Return under which offset the byte at a position in the log is stored. They differ behind a gap.
@@ -245,7 +252,8 @@ class Submission:
 
     def without_log(self) -> "Submission":
         """Return the submission without its log, which then counts as lost."""
-        run = attrs.evolve(self.run, log_state=LogState.LOST, dropped_bytes=0)
+        log_bytes = self.run.log_bytes + len(self.log_held)
+        run = attrs.evolve(self.run, log_state=LogState.LOST, log_bytes=log_bytes, dropped_bytes=0)
         return attrs.evolve(self, run=run, log=None, log_context=b"", log_held=b"")
 
     def decide(self, stored: StoredRun | None) -> Decision[Answer]:  # noqa: PLR0911 - one return a row
@@ -305,7 +313,7 @@ class Submission:
 
     def _end(self, stored: StoredRun) -> Decision[Answer]:
         """End a task whose log has come before its result, and stays."""
-        if self.claim.size not in (None, stored.log_end) and not self.claim.is_truncated:
+        if not (self.claim.size in (None, stored.log_end) or self.claim.is_truncated or stored.has_unknown_end):
             return self._mismatch(stored)
         closing = self.closing
         if stored.run.log_state not in READABLE_STATES:
@@ -341,7 +349,7 @@ class Submission:
     def _is_all(self, log: StoredRun) -> bool:
         """Whether the bytes of a log are those that the agent says it has sent."""
         claimed, run = self.claim.sha256, log.run
-        if self.claim.is_truncated or claimed is None:
+        if self.claim.is_truncated or claimed is None or log.has_unknown_end:
             return True
         if run.log_state is LogState.LOST or log.log_end == 0:
             return claimed == _EMPTY_SHA256
@@ -375,6 +383,8 @@ class Submission:
     def _brings_lost_log(self, stored: StoredRun) -> bool:
         """Whether the log that a run lacks comes with the same result, or with an earlier one that had lost it."""
         if stored.run.log_state is not LogState.LOST or self.log is None:
+            return False
+        if self.log_held and not stored.run.is_active:  # It would never be shown whole.
             return False
         is_earlier = self.digest in stored.superseded and self.run.log_sha256 == stored.run.log_sha256
         return self.digest == stored.digest or is_earlier

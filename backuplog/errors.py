@@ -194,7 +194,7 @@ class LogClosed(BackuplogError):
         self.expected_offset = expected_offset
         super().__init__(
             f"the task has ended, and its log of {expected_offset:,} bytes grows no more: send a result with the "
-            "whole log, or one that says that the log is truncated"
+            "whole log if some is missing"
         )
 
     def __reduce__(self) -> tuple[type["LogClosed"], tuple[int]]:

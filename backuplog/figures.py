@@ -75,5 +75,6 @@ def reparse(store: Store, query: RunQuery, *, overwrite: bool = False) -> Repars
 def _with_figures(stored: StoredRun, told: RunStats | None, *, overwrite: bool) -> StoredRun:
     run = stored.run
     stats = joined(told, run.stats) if overwrite else joined(run.stats, told)
-    snapshot_id = run.snapshot_id or (stats.snapshot_id if stats else None)
+    named = told.snapshot_id if told and overwrite else None
+    snapshot_id = named or run.snapshot_id or (stats.snapshot_id if stats else None)
     return attrs.evolve(stored, run=attrs.evolve(run, stats=stats, snapshot_id=snapshot_id))

@@ -34,6 +34,8 @@ from .store import Store, require_store
 # One transaction of a batch: long enough that the commit is a small part of it, short enough to let others write.
 _BATCH_RESULTS: Final = 500
 _BATCH_LOG_BYTES: Final = 8 * 1_048_576
+# Each holds up to 1 MiB of its log.
+_MOST_KEPT: Final = 8
 # A log that grows is read again where more came while it was read.
 _MOST_CLOSINGS: Final = 10
 
@@ -132,7 +134,7 @@ def ingest_task_results(
                     read=partial(parse_log, task_type=result.task_type, tools=store.parsers, work=reading.work),
                 )
                 if item.submission.log is not None:
-                    item.log_bytes = item.submission.log.received_bytes
+                    item.log_bytes = item.submission.log.received_bytes + len(item.submission.log_held)
         except BackuplogError as error:
             # Its frames hold what was decoded: a batch of bad results would keep all of that until it is answered.
             error.__traceback__ = error.__context__ = None
@@ -194,6 +196,8 @@ class _Reading:
         known = self.closings.get((stored.run.id, task_type))
         if known is None or known.read != stored:
             known = close_log(store, stored, task_type=task_type, work=self.work)
+            if len(self.closings) >= _MOST_KEPT:
+                self.closings.clear()
             self.closings[stored.run.id, task_type] = known
         return known
 
@@ -262,8 +266,10 @@ def _end(store: Store, item: _Item, stored: StoredRun, reading: _Reading) -> Sto
     """Read the log that a result closes, and submit the result with it."""
     submission = item.submission
     if submission is None or item.closings == _MOST_CLOSINGS:
-        return StoreUnavailable("the log that the result closes grew during each attempt to read it")
+        item.answer = StoreUnavailable("the log that the result closes grew during each attempt to read it")
+        return None
     closing: Amendment | None = None
+    item.lost = None
     try:
         closing = reading.close(store, stored, submission.run.task_type)
     except LogReplaced:
@@ -276,7 +282,9 @@ def _end(store: Store, item: _Item, stored: StoredRun, reading: _Reading) -> Sto
         item.lost, closing = error, close_unread(stored)
     item.closings += 1
     item.submission = attrs.evolve(submission, closing=closing)
-    return _submit(store, [item], reading)
+    unavailable = _submit(store, [item], reading)
+    item.submission = submission  # The end of each log of a batch would stay in memory.
+    return unavailable
 
 
 def _event(tenant_id: UUID, item: _Item, seconds: float) -> IngestEvent:

@@ -28,7 +28,7 @@ def read_log(
     start: int | None = None,
     stop: int | None = None,
 ) -> bytes:
-    """Read a run's log, or part of it: exactly the bytes that were received.
+    """Read a run's log, or part of it: exactly the bytes that were received, but for secrets that are masked.
 
     Args:
         store: The store to use.

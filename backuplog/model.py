@@ -313,7 +313,7 @@ class BackupRun:
         updated_at: When the stored result, or the last piece of its log, was received, in UTC.
         log_state: What is stored of the log.
         log_bytes: The size of the log, in bytes: of a truncated log what is stored, of a lost log what was lost.
-        log_sha256: The SHA-256 of the log as it is stored, 32 bytes; None without a log, and while it grows.
+        log_sha256: The SHA-256 of the log as it is stored, 32 bytes; None without a log, and while pieces are appended.
         dropped_bytes: How many bytes of a truncated log are not stored.
         stats: Figures of the run; None if none were reported.
         redactions: How many secrets are masked in the log.

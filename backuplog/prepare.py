@@ -13,7 +13,7 @@ from .convert import progress_text, stats_details
 from .delivery import Claim, Submission, joined
 from .errors import FieldError, InvalidTaskResult
 from .model import FIGURES, BackupRun, LogState, RunStats, TaskResult
-from .redact import Redactor, Unredacted
+from .redact import Redactor, Unredacted, feed
 
 _EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -115,23 +115,27 @@ class _TakenLog:
     """
 
     log: Log
-    masked: str | bytes
+    masked: str | bytes = attrs.field(repr=False)
     redactions: int
     sha256: bytes
-    context: bytes = b""
-    held: bytes = b""
+    context: bytes = attrs.field(repr=False)
+    held: bytes = attrs.field(repr=False)
 
 
 def _take_log(result: TaskResult, log: str | bytes, redactor: Redactor, max_log_bytes: int) -> _TakenLog:
     """Mask the secrets of a log, and see that it is what its agent says that it is."""
     masked: str | bytes
     context, held = b"", b""
-    data = as_bytes(log) if result.is_active and not result.log_truncated else b""
-    if 0 < len(data) <= max_log_bytes:  # More may come, and a secret may have begun.
-        masked, context, held, redactions = redactor.feed(b"", b"", data, is_last=False)
+    if result.is_active and not result.log_truncated:  # More may come, and a secret may have begun.
+        masked, context, held, redactions = feed(redactor, b"", b"", as_bytes(log), is_last=False)
+        prepared, sha256 = prepare_log(masked, max_bytes=max_log_bytes)
     else:
         masked, redactions = redactor.redact(log)
-    prepared, sha256 = prepare_log(masked, max_bytes=max_log_bytes)
+        prepared, sha256 = prepare_log(masked, max_bytes=max_log_bytes)
+    if held and prepared.dropped_bytes:  # What follows begins anew: this is the end.
+        masked, redactions = redactor.redact(log)
+        prepared, _ = prepare_log(masked, max_bytes=max_log_bytes)
+        context, held = b"", b""
     if masked is not log:
         sha256 = sha256_of(log)
     errors: list[FieldError] = []

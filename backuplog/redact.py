@@ -57,6 +57,10 @@ class Redacted(NamedTuple):
     held: bytes
     count: int  # type: ignore[assignment] # a tuple has a method of this name
 
+    def __repr__(self) -> str:
+        """Show how much there is, because what is held may be a secret."""
+        return f"<Redacted {len(self.shown):,} bytes shown, {len(self.held):,} held, {self.count:,} secrets>"
+
 
 class Redactor(Protocol):
     """Masks secrets in logs. However a log is cut, what ``feed`` shows of it joins to what ``redact`` returns."""
@@ -79,6 +83,18 @@ class Redactor(Protocol):
             is_last: Whether the log ends there.
         """
         ...
+
+
+def feed(redactor: Redactor, context: bytes, held: bytes, data: bytes, *, is_last: bool) -> Redacted:
+    """Let a redactor mask some more of a log.
+
+    Raises:
+        TypeError: It returned more bytes than it got, or fewer, and every offset behind them would be wrong.
+    """
+    redacted = redactor.feed(context, held, data, is_last=is_last)
+    if len(redacted.shown) + len(redacted.held) != len(held) + len(data) or (is_last and redacted.held):
+        raise TypeError("a redactor must return as many bytes as it gets, and hold none of the last")
+    return redacted
 
 
 class Unredacted:

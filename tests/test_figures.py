@@ -148,6 +148,10 @@ def test_what_the_log_says_may_replace_what_the_run_has(store: backuplog.Store, 
     stats = backuplog.get_run(store, run_id).stats
     assert stats is not None
     assert (stats.files_new, stats.files_changed, stats.data_added) == (3, 2, 4096)
+    other = payload(log=f"\n{LOG}", snapshotId="0ther")
+    run_id = backuplog.ingest_task_result(store, agent_id, other).run_id
+    assert backuplog.reparse(store, backuplog.RunQuery(), overwrite=True).changed == 1
+    assert backuplog.get_run(store, run_id).snapshot_id == "abcd"
 
 
 def test_a_damaged_log_is_named_and_passed_over(store: backuplog.Store, payload: Payload) -> None:

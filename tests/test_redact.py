@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from backuplog import redact
 from backuplog.redact import NAMES, Redacted, SecretRedactor
 
 REDACTOR = SecretRedactor()
@@ -248,6 +249,30 @@ def test_real_logs_stay_as_they_are() -> None:
         assert REDACTOR.redact(log)[0] is log
         pieces = [log[at : at + 100] for at in range(0, len(log), 100)]
         assert b"".join(call.shown for call in feed(pieces)) == log
+
+
+def test_a_long_name_is_known_when_its_last_byte_comes() -> None:
+    """A name of 128 bytes that comes byte by byte is that name."""
+    name = "X" * 120 + "_SEALED_"
+    log = f"{name}=secret\n".encode()
+    calls = feed(cut(log, range(len(log))), SecretRedactor(names=(name,)))
+    assert b"".join(call.shown for call in calls) == log.replace(b"secret", b"******")
+
+
+def test_what_is_held_is_in_no_repr() -> None:
+    """Whoever logs what was returned logs no secret."""
+    assert "hunter2" not in repr(REDACTOR.feed(b"", b"", b"https://a:hunter2", is_last=False))
+
+
+def test_a_redactor_that_loses_bytes_is_found_out() -> None:
+    """One that returns fewer bytes than it got raises, before anything is stored at the wrong place."""
+
+    class Short(SecretRedactor):
+        def feed(self, context: bytes, held: bytes, data: bytes, *, is_last: bool) -> Redacted:  # noqa: ARG002
+            return Redacted(data[1:], b"", b"", 0)
+
+    with pytest.raises(TypeError, match="as many bytes"):
+        redact.feed(Short(), b"", b"", b"log", is_last=False)
 
 
 def test_one_name_is_no_list_of_letters() -> None:

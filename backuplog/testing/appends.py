@@ -182,7 +182,10 @@ class AppendContract(Contract):
             end(store, agent_id, run_id, logBytes=len(log), logSha256=hashlib.sha256(log).hexdigest())
             run = backuplog.get_run(store, run_id)
             assert (run.log_state, run.log_sha256) == ("truncated", hashlib.sha256(kept).digest())
-            assert backuplog.read_log(store, run_id) == kept
+            assert backuplog.read_log(store, run_id) == b"".join(follow_steps(store, run_id)) == kept
+            assert backuplog.tail_log(store, run_id, 3) == b"".join(log.splitlines(keepends=True)[-3:])
+            for at in range(0, len(kept), 900):
+                assert backuplog.read_log(store, run_id, start=at, stop=at + 9) == kept[at : at + 9]
 
     def test_the_end_of_a_log_outlives_its_middle(self) -> None:
         """Where the end that is kept has come in several pieces, none of them is dropped with the middle before it."""
@@ -271,6 +274,31 @@ class AppendContract(Contract):
                 assert backuplog.append_log(store, agent_id, run_id, log[start:], offset=start) == len(log)
             with pytest.raises(LogOffsetMismatch):
                 backuplog.append_log(store, agent_id, run_id, log[:-1] + b"?", offset=0)
+
+    def test_asterisks_are_no_masks(self) -> None:
+        """Where nothing is masked, an asterisk is compared as what it is."""
+        with self._known() as (store, agent_id):
+            run_id = begin(store, agent_id)
+            backuplog.append_log(store, agent_id, run_id, b"*** done ***", offset=0)
+            with pytest.raises(LogOffsetMismatch):
+                backuplog.append_log(store, agent_id, run_id, b"xxx done ***", offset=0)
+            assert backuplog.append_log(store, agent_id, run_id, b"*** done ***!", offset=0) == 13
+
+    def test_a_piece_goes_on_in_a_log_that_is_replaced(self) -> None:
+        """A log that is replaced while a piece is compared with it is compared anew."""
+        with self._known() as (store, agent_id):
+            run_id = begin(store, agent_id)
+            backuplog.append_log(store, agent_id, run_id, b"so far", offset=0)
+
+            def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+                if log_version == 1:  # just then, a result with a log of its own comes
+                    sent = {**result_of(store, run_id), "status": "running", "log": "so long"}
+                    backuplog.ingest_task_result(store, agent_id, sent)
+                return store.backend.find_chunk(run_id, log_version, offset)
+
+            replaced = reading(store, find_chunk)
+            assert backuplog.append_log(replaced, agent_id, run_id, b" long and on", offset=2) == 14
+            assert backuplog.read_log(store, run_id) == b"so long and on"
 
     def test_a_log_that_has_ended_is_not_cut(self) -> None:
         """A lower cap cuts a log that grows, and none that is closed or came with a result."""

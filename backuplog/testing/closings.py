@@ -1,6 +1,7 @@
 """Logs that end: with their tasks, with what agents say of them, whatever else is wrong."""
 
 import hashlib
+from collections.abc import Callable
 from uuid import UUID
 
 import attrs
@@ -312,3 +313,83 @@ class ClosingContract(Contract):
             gone = attrs.evolve(reading(store, find_chunk), retry_timeout=0.0)
             with pytest.raises(backuplog.TransactionRolledBack):
                 backuplog.ingest_task_results(gone, [(agent_id, payload()), (agent_id, result_of(store, run_id))])
+
+    def test_one_log_that_grows_spoils_no_other_result(self) -> None:
+        """A result whose log grows whenever it is read is unavailable; the others of its batch are stored."""
+        with self._known() as (store, agent_id):
+            run_id = begin(store, agent_id)
+            backuplog.append_log(store, agent_id, run_id, b"x", offset=0)
+
+            def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+                known = backuplog.get_run(store, run_id).log_bytes
+                backuplog.append_log(store, agent_id, run_id, b"x", offset=known)
+                return store.backend.find_chunk(run_id, log_version, offset)
+
+            sent = [result_of(store, run_id), *(payload() for _ in range(501))]
+            answers = backuplog.ingest_task_results(reading(store, find_chunk), [(agent_id, one) for one in sent])
+            assert isinstance(answers[0], backuplog.StoreUnavailable)
+            assert {type(answer) for answer in answers[1:]} == {backuplog.Receipt}
+            assert backuplog.get_run(store, run_id).status == "running"
+
+    def test_what_is_closed_is_what_was_read(self) -> None:
+        """A log that is replaced by one as long, or cut, while it is read to be closed is read anew."""
+        with self._known() as (store, agent_id):
+            log = b"".join(b"line %d\n" % number for number in range(2_000))
+
+            def replace(run_id: UUID) -> None:
+                sent = {**result_of(store, run_id), "status": "running", "log": log.replace(b"line", b"LINE")}
+                backuplog.ingest_task_result(store, agent_id, sent)
+
+            def cut(run_id: UUID) -> None:
+                backuplog.append_log(store, agent_id, run_id, b"", offset=len(log), max_log_bytes=4_096)
+
+            def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+                found = store.backend.find_chunk(run_id, log_version, offset)
+                if changes:
+                    changes.pop()(run_id)
+                return found
+
+            changes: list[Callable[[UUID], None]] = []
+            for change, state in ((replace, "complete"), (cut, "truncated")):
+                run_id = begin(store, agent_id)
+                backuplog.append_log(store, agent_id, run_id, log, offset=0)
+                changes.append(change)
+                end(reading(store, find_chunk), agent_id, run_id)
+                run, kept = backuplog.get_run(store, run_id), backuplog.read_log(store, run_id)
+                assert (run.log_state, run.log_sha256) == (state, hashlib.sha256(kept).digest())
+
+    def test_the_log_of_a_running_result_that_was_cut_is_closed(self) -> None:
+        """A result without a log closes what a running result brought, which stays truncated if it was cut."""
+        with self._known() as (store, agent_id):
+            sent = payload(status="running", log="x" * 9_000)
+            run_id = backuplog.ingest_task_result(store, agent_id, sent, max_log_bytes=4_096).run_id
+            kept = backuplog.read_log(store, run_id)
+            end(store, agent_id, run_id)
+            run = backuplog.get_run(store, run_id)
+            assert (run.log_state, run.log_bytes, run.log_sha256) == ("truncated", 4_151, hashlib.sha256(kept).digest())
+            assert end(store, agent_id, run_id, logBytes=9_000, errorMessage="again") == "updated"
+            assert backuplog.read_log(store, run_id) == kept
+
+    def test_a_task_whose_log_expired_can_end(self) -> None:
+        """Whatever is said of a log that has expired is not compared: the result is what counts."""
+        with self._known() as (store, agent_id):
+            run_id = begin(store, agent_id)
+            backuplog.append_log(store, agent_id, run_id, b"https://user:hunter2", offset=0)
+            backuplog.expire_log(store, run_id)
+            stored = store.backend.find_run(run_id)
+            assert stored is not None
+            assert (stored.log_held, stored.log_context, stored.log_version) == (b"", b"", 2)
+            assert end(store, agent_id, run_id, logBytes=12_000, logSha256="0" * 64) == "updated"
+            run = backuplog.get_run(store, run_id)
+            assert (run.status, run.log_state) == ("success", "expired")
+
+    def test_nothing_of_redaction_stays_with_a_closed_log(self) -> None:
+        """What redaction had to know of the end of a log goes when the log is closed."""
+        with self._known() as (store, agent_id):
+            for log in (b"export RESTIC_PASSW", b"RESTIC_PASSWORD=" + b"hunter2", b"https://user:hunter2"):
+                run_id = begin(store, agent_id)
+                backuplog.append_log(store, agent_id, run_id, log, offset=0)
+                end(store, agent_id, run_id)
+                stored = store.backend.find_run(run_id)
+                assert stored is not None
+                assert (stored.log_context, stored.log_held, stored.run.log_bytes) == (b"", b"", len(log))

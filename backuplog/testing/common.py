@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 import backuplog
 from backuplog import RunQuery, Store, StoreError
 from backuplog.backend import Answer, Backend, Chunk, Submission, prepare_submission
+from backuplog.redact import Unredacted
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 # A test of the kit may be inherited, slow on a slow store, and filter much: none of it is a fault.
@@ -96,6 +97,11 @@ def reading(store: Store, find_chunk: Callable[[UUID, int, int], Chunk | None]) 
     """Return a view of a store that looks for chunks in another way."""
     backend: Any = Reading(store.backend, find_chunk)
     return attrs.evolve(store, backend=backend)
+
+
+def unmasked(store: Store) -> Store:
+    """Return a view of a store that masks nothing: Hypothesis makes logs of the words that tests and code hold."""
+    return attrs.evolve(store, redactor=Unredacted())
 
 
 def at_once(*works: Callable[[], object]) -> list[object]:

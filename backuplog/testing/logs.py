@@ -12,7 +12,7 @@ from backuplog import (
     LogReplaced,
 )
 
-from .common import FEW, payload
+from .common import FEW, payload, unmasked
 from .contract import Contract
 
 
@@ -21,7 +21,8 @@ class LogContract(Contract):
 
     def test_any_log_comes_back(self) -> None:
         """Whatever text or bytes came, the same bytes are read, whole and in ranges."""
-        with self._known() as (store, agent_id):
+        with self._known() as (opened, agent_id):
+            store = unmasked(opened)
 
             @FEW
             @given(

@@ -16,7 +16,7 @@ from backuplog import (
 from backuplog.redact import Unredacted
 
 from .changes import chunk_offsets
-from .common import begin, end, follow_steps, payload, result_of
+from .common import begin, end, follow_steps, payload, result_of, without_room_for_logs
 from .contract import Contract
 
 SUMMARY = b"""
@@ -83,6 +83,47 @@ class MaskingContract(Contract):
                     assert backuplog.append_log(store, agent_id, run_id, log[cut:], offset=cut) == len(log)
                     assert backuplog.read_log(store, run_id) == log.replace(SECRET, b"*" * len(SECRET))
                     assert backuplog.get_run(store, run_id).redactions == 1
+
+    def test_a_log_slightly_over_the_cap_masks_what_follows(self) -> None:
+        """A log that is over the cap and kept whole, because cutting it would gain nothing, goes on as any."""
+        with self._known() as (store, agent_id):
+            log = b"x" * 4_080 + b" RESTIC_PASSWORD=" + b"hun"
+            sent = payload(status="running", log=log)
+            run_id = backuplog.ingest_task_result(store, agent_id, sent, max_log_bytes=4_096).run_id
+            backuplog.append_log(store, agent_id, run_id, b"ter2secret\nnext\n", offset=len(log))
+            assert backuplog.read_log(store, run_id) == log[:-3] + b"*" * 13 + b"\nnext\n"
+
+    def test_what_may_be_a_secret_is_held_back_from_a_running_result(self) -> None:
+        """The end of a running result's log that may be a secret is no part of it before the task has ended."""
+        with self._known() as (store, agent_id):
+            log = b"begun https://user:hunter2"
+            sent = payload(status="running", log=log, logBytes=len(log))
+            receipt = backuplog.ingest_task_result(store, agent_id, sent)
+            assert (receipt.log_state, receipt.log_bytes) == ("open", len(log) - 7)
+            assert backuplog.read_log(store, receipt.run_id) == log[:-7]
+            assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "replayed"
+            end(store, agent_id, receipt.run_id, logBytes=len(log))
+            assert backuplog.read_log(store, receipt.run_id) == log
+
+    def test_a_lost_log_with_an_open_end_is_found_while_its_task_runs(self) -> None:
+        """A lost log that comes again is stored with its open end, but not once its task has ended without it."""
+        with self._known() as (store, agent_id):
+            log = b"begun https://user:hunter2"
+            for is_ended in (False, True):
+                sent = payload(status="running", log=log)
+                receipt = backuplog.ingest_task_result(without_room_for_logs(store), agent_id, sent)
+                assert (receipt.log_state, receipt.log_bytes) == ("lost", len(log))
+                if is_ended:
+                    end(store, agent_id, receipt.run_id)
+                outcome = backuplog.ingest_task_result(store, agent_id, sent).outcome
+                assert outcome == ("stale" if is_ended else "updated")
+                if not is_ended:
+                    known = backuplog.append_log(store, agent_id, receipt.run_id, b"@host\n", offset=len(log))
+                    assert known == len(log) + 6
+                    assert backuplog.read_log(store, receipt.run_id) == b"begun https://user:*******@host\n"
+                stored = store.backend.find_run(receipt.run_id)
+                assert stored is not None
+                assert stored.log_held == b""
 
     def test_a_secret_on_the_border_of_two_chunks(self) -> None:
         """Wherever the border of two whole chunks cuts a secret, in a result's log or a piece, it is masked."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import backuplog
 from backuplog import RunQuery
 
-from .common import FEW, HOSTILE, payload
+from .common import FEW, HOSTILE, payload, unmasked
 from .contract import Contract
 
 
@@ -33,7 +33,8 @@ class TextContract(Contract):
         text = st.text(max_size=40) | st.sampled_from(HOSTILE)
         text |= st.tuples(st.text(max_size=9), st.sampled_from(HOSTILE)).map("".join)
         fields = ("taskType", "status", "snapshotId", "errorMessage", "log")
-        with self._known() as (store, agent_id):
+        with self._known() as (opened, agent_id):
+            store = unmasked(opened)
 
             def check_result(sent: dict[str, Any]) -> None:
                 try:
