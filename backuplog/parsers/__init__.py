@@ -170,6 +170,8 @@ class LogReader:
             match = tool.mark.search(window, 0, first + _LONGEST_MARK)
             if match and match.start() < first:
                 first, self._tool = match.start(), tool
+                if first == 0:  # No mark begins before it.
+                    break
         if self._tool:
             self._parser = self._tool.parser(self._work)
             for block in self._unread:

@@ -73,6 +73,7 @@ _MISSING: Final = b" does not exist, skipping\n"
 _SNAPSHOT_ID: Final = re.compile(r"(?!0+$)[0-9a-f]{8,64}")
 
 _CHANGES: Final = ("new", "changed", "unmodified")
+_COUNTS: Final = {kind: [f"{kind.decode().lower()}_{change}" for change in _CHANGES] for kind in (b"Files", b"Dirs")}
 _FIGURES: Final = (
     *(f"{kind}_{change}" for kind in ("files", "dirs") for change in _CHANGES),
     *("data_added", "data_added_packed", "total_files_processed", "total_bytes_processed"),
@@ -142,32 +143,32 @@ class _Restic:
                 self._told["error"] += as_count(line["restore_errors"]) or 0
             case "unsaved":
                 self._summary = {"has_snapshot": False}
+            case "unmodified" | "data_added" | "data_added_packed" | "total_bytes_processed" | "duration" | "saving":
+                self._work.spend(_SUMMARY)
+                self._read_summary(says, line)
             case _:
-                self._read_summary(line)
+                pass
 
-    def _read_summary(self, line: re.Match[bytes]) -> None:
-        self._work.spend(_SUMMARY)
-        if line["kind"]:
-            kind = line["kind"].decode().lower()
-            counts = {f"{kind}_{change}": as_count(line[change]) for change in _CHANGES}
-            self._lines = counts if kind == "files" else self._lines | counts
+    def _read_summary(self, says: str, line: re.Match[bytes]) -> None:
+        if says == "unmodified":
+            kind, *counts = line.group("kind", *_CHANGES)
+            if kind == b"Files":
+                self._lines = {}
+            self._lines.update(zip(_COUNTS[kind], map(as_count, counts), strict=True))
+        elif says == "saving":
+            # "restic copy" says it of each copy, without a summary.
+            if self._summary.get("format") == "text" and "has_snapshot" not in self._summary:
+                self._summary |= _snapshot(line["snapshot_id"] and line["snapshot_id"].decode())
         elif line["verb"]:
-            self._lines |= _sizes(line, "data_added", "data_added_packed")
+            _add_sizes(self._lines, line, "data_added", "data_added_packed")
             if line["verb"] == b"Would add":
                 self._lines |= _snapshot(None)
-        elif line["total_files_processed"]:
-            self._summary = {
-                **_NO_ERRORS,
-                **self._lines,
-                "total_files_processed": as_count(line["total_files_processed"]),
-                **_sizes(line, "total_bytes_processed"),
-                "duration": _seconds(line["duration"]),
-                "format": "text",
-            }
-            self._lines = {}
-        # "restic copy" says it of each copy, without a summary.
-        elif line["saving"] and self._summary.get("format") == "text" and "has_snapshot" not in self._summary:
-            self._summary |= _snapshot(line["snapshot_id"] and line["snapshot_id"].decode())
+        else:
+            summary: dict[str, Any] = {**_NO_ERRORS, **self._lines, "format": "text"}
+            summary["total_files_processed"] = as_count(line["total_files_processed"])
+            summary["duration"] = _seconds(line["duration"])
+            _add_sizes(summary, line, "total_bytes_processed")
+            self._summary, self._lines = summary, {}
 
     def _read_json(self, raw: bytes) -> None:
         self._work.spend(DECODING)
@@ -210,11 +211,14 @@ class _Restic:
         return {"format": "json" if told["json"] else "text", **figures} if figures else {}
 
 
-def _sizes(line: re.Match[bytes], *names: str) -> dict[str, Any]:
-    """Return the sizes that a line tells, and whether it rounds them."""
-    texts = {name: line[name].split() for name in names if line[name]}
-    sizes: dict[str, Any] = {name: as_size(number, unit) for name, (number, unit) in texts.items()}
-    return sizes | ({"approximate": True} if any(unit != b"B" for _, unit in texts.values()) else {})
+def _add_sizes(figures: dict[str, Any], line: re.Match[bytes], *names: str) -> None:
+    """Add the sizes that a line tells, and whether it rounds them."""
+    for name in names:
+        if text := line[name]:
+            number, unit = text.split()
+            figures[name] = as_size(number, unit)
+            if unit != b"B":
+                figures["approximate"] = True
 
 
 def _seconds(duration: object) -> float | None:
