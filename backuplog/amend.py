@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from .delivery import Amendment, StoredRun
+from .change import Amendment, StoredRun
 from .errors import LogReplaced, StoreUnavailable
 from .query import find_stored_run
 from .store import Store

@@ -9,8 +9,8 @@ from uuid import UUID
 import attrs
 
 from .amend import amend
+from .change import Amendment, StoredRun
 from .chunk import CHUNK_BYTES, DROPPED, MAX_LOG_BYTES, WHOLE_BYTES, border
-from .delivery import Amendment, StoredRun
 from .errors import FieldError, InvalidQuery, LogClosed, LogExpired, LogOffsetMismatch, LogReplaced
 from .log import piece_at, pieces_of
 from .model import LogState

@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 from uuid import UUID
 
+from .change import Amendment, AnswerT, Change, Decision, StoredRun
 from .chunk import CHUNK_BYTES, Chunk, Frame, Log, compress, decode, place, split
-from .delivery import Amendment, Answer, AnswerT, Change, Decision, StoredRun, Submission
+from .delivery import Answer, Submission
 from .errors import (
     AgentNotFound,
     CorruptLog,

@@ -4,8 +4,8 @@ import hashlib
 
 import attrs
 
+from .change import Amendment, StoredRun
 from .chunk import WHOLE_BYTES
-from .delivery import Amendment, StoredRun
 from .log import pieces_of
 from .model import LogState
 from .parsers import LogReader, Work

@@ -5,7 +5,7 @@ from uuid import UUID
 import attrs
 
 from .amend import amend
-from .delivery import READABLE_STATES, Amendment, StoredRun
+from .change import READABLE_STATES, Amendment, StoredRun
 from .model import BackupRun, LogState
 from .store import Store
 

@@ -4,7 +4,8 @@ from uuid import UUID
 
 import attrs
 
-from .delivery import READABLE_STATES, Amendment, StoredRun, joined
+from .change import READABLE_STATES, Amendment, StoredRun
+from .delivery import joined
 from .errors import CorruptLog, LogReplaced
 from .log import pieces_of
 from .model import RunQuery, RunStats

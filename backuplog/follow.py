@@ -7,8 +7,8 @@ from uuid import UUID
 
 import attrs
 
+from .change import StoredRun
 from .chunk import CHUNK_BYTES
-from .delivery import StoredRun
 from .errors import FieldError, InvalidQuery, LogReplaced
 from .log import find_log, piece_at, retry_if_replaced
 from .normalise import argument, as_duration

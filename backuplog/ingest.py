@@ -11,10 +11,11 @@ from uuid import UUID
 import attrs
 
 from .agent import ask_integrator
+from .change import Amendment, StoredRun
 from .chunk import MAX_LOG_BYTES
 from .close import close_log, close_unread
 from .convert import take_task_result
-from .delivery import Amendment, OpenLog, StoredRun, Submission
+from .delivery import OpenLog, Submission
 from .errors import (
     AgentNotFound,
     BackuplogError,

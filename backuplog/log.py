@@ -7,8 +7,8 @@ from io import BytesIO
 from typing import Final, TypeVar
 from uuid import UUID
 
+from .change import StoredRun
 from .chunk import decode
-from .delivery import StoredRun
 from .errors import CorruptLog, FieldError, InvalidQuery, LogExpired, LogLost, LogReplaced
 from .model import LogState
 from .normalise import argument, as_index

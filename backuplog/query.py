@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 from uuid import UUID
 
 from .agent import require_agent
-from .delivery import StoredRun
+from .change import StoredRun
 from .errors import FieldError, InvalidQuery, RunNotFound, StoreError
 from .model import BackupRun, RunPage, RunQuery
 from .normalise import STATUSES, argument, as_uuid

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
+from .change import StoredRun
 from .chunk import Chunk
 from .convert import progress_from, progress_text, stats_details, stats_from
-from .delivery import StoredRun
 from .errors import StoreError
 from .model import FIGURES, Agent, AgentToken, BackupRun, LogState, RunQuery
 

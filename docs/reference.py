@@ -109,7 +109,7 @@ SECTIONS: Final = (
         "For backends",
         "Applications need none of these. [Write a backend](write-a-backend.md) shows how they fit together.",
         ["backuplog.backend"],
-        ["backend", "delivery", "prepare", "chunk", "row", "normalise.option", "normalise.as_duration"],
+        ["backend", "change", "delivery", "prepare", "chunk", "row", "normalise.option", "normalise.as_duration"],
     ),
     Section(
         "SQLite",

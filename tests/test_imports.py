@@ -19,6 +19,7 @@ ORDER = [
     "convert",
     "chunk",
     "redact",
+    "change",
     "delivery",
     "prepare",
     "row",
