@@ -103,7 +103,8 @@ def _unknown(store: Store, stored: StoredRun, data: bytes, offset: int) -> bytes
         known_from, known_to = max(offset, first), min(stop, last)
         if known_from < known_to:
             sent = data[known_from - offset : known_to - offset]
-            if not _is_same(_received(store, stored, known_from, known_to), sent, stored.run.redactions > 0):
+            known = _received(store, stored, known_from, known_to)
+            if not _is_same(known, sent, is_masked=stored.run.redactions > 0):
                 raise LogOffsetMismatch(end)
     return data[end - offset :] if stop > end else b""
 
@@ -116,7 +117,7 @@ def _received(store: Store, stored: StoredRun, start: int, stop: int) -> bytes:
     return b"".join([*pieces, stored.log_held[max(0, start - shown) : max(0, stop - shown)]])
 
 
-def _is_same(known: bytes, sent: bytes, is_masked: bool) -> bool:  # noqa: FBT001
+def _is_same(known: bytes, sent: bytes, *, is_masked: bool) -> bool:
     """Compare bytes; those that are masked are like any."""
     if known == sent or not is_masked:
         return known == sent

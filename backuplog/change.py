@@ -57,16 +57,17 @@ class StoredRun:
     @property
     def begins_anew(self) -> bool:
         """Whether the log cannot go on: it is lost, or a running task brought it with an end that is not its own."""
-        state = self.run.log_state
-        is_cut = state is LogState.TRUNCATED and self.run.is_active and self.log_gap == (0, 0)
-        return is_cut or state is LogState.LOST
+        return self.run.log_state is LogState.LOST or (self._was_cut and self.run.is_active)
 
     @property
     def has_unknown_end(self) -> bool:
         """Whether it is not known any more how many bytes of the log came: it expired, or was cut when it came."""
-        state = self.run.log_state
-        is_cut = state is LogState.TRUNCATED and not self.run.is_active and self.log_gap == (0, 0)
-        return is_cut or state is LogState.EXPIRED
+        return self.run.log_state is LogState.EXPIRED or (self._was_cut and not self.run.is_active)
+
+    @property
+    def _was_cut(self) -> bool:
+        """Whether the log was cut before it came to be stored, which leaves no gap between its offsets."""
+        return self.run.log_state is LogState.TRUNCATED and self.log_gap == (0, 0)
 
     def offset_of(self, position: int) -> int:
         """Return under which offset the byte at a position in the log is stored. They differ behind a gap.

@@ -65,13 +65,17 @@ def read_log_since(
     """
     if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
         raise InvalidQuery([FieldError("offset", "must be a whole number of bytes, 0 or more")])
-    return retry_if_replaced(lambda: _step(store, find_log(store, run_id, agent_id), offset))
+    progress = retry_if_replaced(lambda: _step(store, find_log(store, run_id, agent_id), offset))
+    if progress is None:
+        raise LogReplaced
+    return progress
 
 
-def _step(store: Store, stored: StoredRun, offset: int) -> LogProgress:
+def _step(store: Store, stored: StoredRun, offset: int) -> LogProgress | None:
+    """Read what follows an offset; None if the log ends before it."""
     end = stored.offset_of(stored.run.log_bytes)
     if offset > end:
-        raise LogReplaced
+        return None
     gap_start, gap_stop = stored.log_gap
     if gap_start <= offset < gap_stop:
         offset = gap_stop

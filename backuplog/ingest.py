@@ -38,7 +38,7 @@ _BATCH_LOG_BYTES: Final = 8 * 1_048_576
 # Each holds up to 1 MiB of its log.
 _MOST_KEPT: Final = 8
 # A log that grows is read again where more came while it was read.
-_MOST_CLOSINGS: Final = 10
+_MOST_READINGS: Final = 10
 
 Result: TypeAlias = bytes | str | Mapping[str, Any] | TaskResult
 
@@ -169,7 +169,7 @@ class _Item:
         log_bytes: How long the log is that came with it; None for a result without one.
         answer: What it is answered with; None where nothing is known yet.
         lost: Why its log was not stored or not read, though the result was stored.
-        closings: How often the log that it closes was read.
+        readings: How often the log that it closes was read.
     """
 
     agent_id: UUID | str
@@ -177,7 +177,7 @@ class _Item:
     log_bytes: int | None = None
     answer: Receipt | BackuplogError | None = None
     lost: StoreError | None = None
-    closings: int = 0
+    readings: int = 0
 
 
 @attrs.define
@@ -266,7 +266,7 @@ def _without_log(submission: Submission) -> Submission | None:
 def _end(store: Store, item: _Item, stored: StoredRun, reading: _Reading) -> StoreUnavailable | None:
     """Read the log that a result closes, and submit the result with it."""
     submission = item.submission
-    if submission is None or item.closings == _MOST_CLOSINGS:
+    if submission is None or item.readings == _MOST_READINGS:
         item.answer = StoreUnavailable("the log that the result closes grew during each attempt to read it")
         return None
     closing: Amendment | None = None
@@ -281,7 +281,7 @@ def _end(store: Store, item: _Item, stored: StoredRun, reading: _Reading) -> Sto
         return error
     except StoreError as error:  # The result is not to be lost for that. Reading its log raises the same.
         item.lost, closing = error, close_unread(stored)
-    item.closings += 1
+    item.readings += 1
     item.submission = attrs.evolve(submission, closing=closing)
     unavailable = _submit(store, [item], reading)
     item.submission = submission  # The end of each log of a batch would stay in memory.

@@ -29,7 +29,17 @@ from .answering import answering, failure
 from .asynchronous import respond
 from .following import follow, what_follows
 from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_all, report_refusal
-from .request import Request, collect_body, content_offset, has_tag, media_type, parse_query, parse_range, read_body
+from .request import (
+    Request,
+    collect_body,
+    content_offset,
+    has_tag,
+    media_type,
+    number_in,
+    parse_query,
+    parse_range,
+    read_body,
+)
 from .response import (
     LOG_HEADERS,
     Response,
@@ -164,7 +174,8 @@ def get_backup_runs(store: Store, agent_id: str | None, request: Request, *, gua
     limit = filters.get("limit")
     if limit is not None:
         # What is no number is left as it is, so that its error stands among those of the other fields.
-        filters["limit"] = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 10 else limit  # noqa: PLR2004
+        number = number_in(limit)
+        filters["limit"] = limit if number is None else number
     return page_response(store, RunQuery(agent_id=agent, **filters))
 
 
@@ -291,6 +302,7 @@ def patch_backup_run_log(
 
 
 def _lines(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= MAX_TAIL_LINES):  # noqa: PLR2004
+    lines = number_in(text)
+    if lines is None or not 1 <= lines <= MAX_TAIL_LINES:
         raise InvalidQuery([FieldError("tail", f"must be a whole number from 1 to {MAX_TAIL_LINES:,}")])
-    return int(text)
+    return lines

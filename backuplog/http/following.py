@@ -12,7 +12,7 @@ from backuplog.store import Store
 
 from .answering import failure
 from .guard import Guard, admit
-from .request import Request, parse_query
+from .request import MAX_OFFSET, Request, number_in, parse_query
 from .response import LOG_HEADERS, Response, bytes_response, json_response, problem
 
 _HEADERS: Final = {**LOG_HEADERS, "Cache-Control": "private, no-store"}
@@ -104,6 +104,7 @@ def _offset_in(text: str) -> int:
     Raises:
         InvalidQuery: It is no number.
     """
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):  # noqa: PLR2004
+    offset = number_in(text)
+    if offset is None or offset >= MAX_OFFSET:
         raise InvalidQuery([FieldError("since", "must be a whole number of bytes, 0 or more")])
-    return int(text)
+    return offset

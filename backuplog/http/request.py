@@ -29,7 +29,7 @@ else:
 _MAX_FIELDS: Final = 100
 _RANGE: Final = re.compile(r"bytes=[ \t]*(?:(\d{1,19})-(\d{0,19})|-(\d{1,19}))[ \t]*", re.ASCII | re.IGNORECASE)
 _CONTENT_RANGE: Final = re.compile(r"bytes[ \t]+(\d{1,18})-(\d{1,18})/(?:\*|(\d{1,18}))", re.ASCII | re.IGNORECASE)
-_MAX_OFFSET: Final = 10**18
+MAX_OFFSET: Final = 10**18
 _PIECE_BYTES: Final = 65_536
 # https://www.rfc-editor.org/rfc/rfc9659: a decoder of content need not hold more than 8 MB.
 _ZSTD_WINDOW_LOG: Final = 23
@@ -171,13 +171,13 @@ def content_offset(request: Request) -> tuple[int, int | None]:
     header, offset = request.headers.get("content-range"), request.headers.get("upload-offset")
     if header is None and offset is None:
         raise InvalidQuery([FieldError("Content-Range", "is required, like bytes 0-1023/*, or an Upload-Offset")])
-    said = None if offset is None else _number(offset.strip())
-    if offset is not None and (said is None or said > _MAX_OFFSET):
+    said = None if offset is None else number_in(offset.strip())
+    if offset is not None and (said is None or said > MAX_OFFSET):
         raise InvalidQuery([FieldError("Upload-Offset", "must be a number of bytes")])
     if header is None:
         return said or 0, None
     match = _CONTENT_RANGE.fullmatch(header.strip())
-    first, last, length = (int(digits or _MAX_OFFSET) for digits in match.groups()) if match else (1, 0, 0)
+    first, last, length = (int(digits or MAX_OFFSET) for digits in match.groups()) if match else (1, 0, 0)
     if not first <= last < length:
         raise InvalidQuery([FieldError("Content-Range", "must be like bytes 0-1023/*")])
     if said not in (None, first):
@@ -229,7 +229,7 @@ async def collect_body(
     Returns:
         The body, or as much of it as was read.
     """
-    length = _number(_lower(headers).get("content-length", ""))
+    length = number_in(_lower(headers).get("content-length", ""))
     whole = BytesIO()
     if length is not None and length > max_bytes:
         return b""
@@ -244,13 +244,13 @@ def _length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "").strip()
     if not text:
         return None
-    length = _number(text)
+    length = number_in(text)
     if length is None:
         raise _invalid("has a Content-Length that is no number")
     return length
 
 
-def _number(text: str) -> int | None:
+def number_in(text: str) -> int | None:
     """Return the number that decimal digits spell, or one that is as good as it where there are more than twenty."""
     return int(text.lstrip("0")[:20] or "0") if text.isascii() and text.isdecimal() else None
 

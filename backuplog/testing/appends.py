@@ -28,18 +28,6 @@ from .changes import Expire, chunk_offsets
 from .common import FEW, at_once, begin, end, follow_steps, payload, reading, result_of, without_room_for_logs
 from .contract import Contract
 
-SUMMARY = b"""
-Files:           3 new,     1 changed,     2 unmodified
-Dirs:            0 new,     0 changed,     2 unmodified
-Added to the repository: 5 B (5 B stored)
-
-processed 6 files, 14 B in 0:00
-snapshot 8837c0dd saved
-"""
-SECRET = b"s3cr3t-P4ss_w0rd$9zQ"
-SECRETS = [(b"rest:https://user:", b"@host/path\n"), (b"RESTIC_PASSWORD=", b" restic\n"), (b'a_TOKEN="', b'" restic\n')]
-"""What stands before and after a secret by which it is one."""
-
 
 class AppendContract(Contract):
     """Logs that grow while their tasks run: appended, followed, closed."""
