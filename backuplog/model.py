@@ -111,6 +111,7 @@ class RunStats:
         duration: How long the run took according to the tool, in seconds.
         snapshot_id: The snapshot that the log names, at most 255 characters.
         has_snapshot: Whether a snapshot was saved.
+        dry_run: Whether it was a dry run, which changes nothing.
         warnings: How many warnings the tool printed.
         errors: How many errors the tool printed.
         failed_items: The first 100 files or folders that could not be read, each cut to 1,024 characters.
@@ -137,6 +138,7 @@ class RunStats:
     duration: float | None = attrs.field(default=None, converter=normalise.as_optional_duration)
     snapshot_id: str | None = attrs.field(default=None, converter=normalise.as_snapshot_id)
     has_snapshot: bool | None = attrs.field(default=None, converter=normalise.as_optional_flag)
+    dry_run: bool | None = attrs.field(default=None, converter=normalise.as_optional_flag)
     warnings: int | None = attrs.field(default=None, converter=normalise.as_count)
     errors: int | None = attrs.field(default=None, converter=normalise.as_count)
     failed_items: tuple[str, ...] = attrs.field(default=(), converter=normalise.as_failed_items)
@@ -345,6 +347,11 @@ class BackupRun:
     def is_active(self) -> bool:
         """Whether the task is pending or running."""
         return self.status in normalise.ACTIVE_STATUSES
+
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether the figures say that it was a dry run, which changes nothing."""
+        return self.stats is not None and self.stats.dry_run is True
 
 
 @_refusing_with(InvalidQuery)

@@ -273,6 +273,7 @@ def test_every_bad_figure_is_named_beside_the_other_fields(payload: Payload) -> 
         "failedItems": "abc",
         "tool": "x" * 51,
         "hasSnapshot": 1,
+        "dryRun": 0,
         "errors": [],
     }
     assert paths(payload(status="", stats=stats)) == {"$.status", *(f"$.stats.{name}" for name in stats)}

@@ -78,6 +78,18 @@ def test_what_the_agent_sends_wins(store: backuplog.Store, agent_id: UUID, paylo
     assert (run.stats.files_new, run.stats.data_added, run.stats.approximate) == (5, 4096, True)
 
 
+def test_a_dry_run_is_known_as_one(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
+    """A run is a dry run where its agent or its log says so, and not where nobody does."""
+    log = "repository 12345678 opened successfully\nWould add to the repository: 3 B\nprocessed 1 files, 3 B in 0:00\n"
+    with backuplog.open_store("sqlite://") as opened:
+        backuplog.register_agent(opened, agent_id)
+        assert ingested(opened, agent_id, payload(log=log)).is_dry_run
+        assert not ingested(opened, agent_id, payload(log=log, stats={"dryRun": False})).is_dry_run
+    assert ingested(store, agent_id, payload(stats={"dryRun": True})).is_dry_run
+    assert not ingested(store, agent_id, payload(stats={"dryRun": None, "filesNew": 1})).is_dry_run
+    assert not ingested(store, agent_id, payload()).is_dry_run
+
+
 def test_a_replay_stays_a_replay_whatever_is_understood(tmp_path: Path, agent_id: UUID, payload: Payload) -> None:
     """What a parser has learned since makes no other result of one that is sent again."""
     url = f"sqlite:///{tmp_path / 'backups.db'}"

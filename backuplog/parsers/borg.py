@@ -134,7 +134,7 @@ class BorgParser:
             if section is not None:
                 self._section = section
                 if section == b"dry_run":
-                    self._made = self._read = {"format": "json", "has_snapshot": False}
+                    self._made = self._read = {"format": "json", "has_snapshot": False, "dry_run": True}
                 elif section.startswith(b"archive") or "snapshot_id" in self._read:
                     self._read = {"format": "json"}
             elif key == b"id":
@@ -179,7 +179,7 @@ class BorgParser:
         elif sizes := _SIZES.get(name):
             self._read_sizes(value, sizes)
         elif _DRY_RUN.match(line):
-            self._made = {"has_snapshot": False}
+            self._made = {"has_snapshot": False, "dry_run": True}
         elif version := _VERSION.match(line):
             self._version = version[1].decode()
         elif refused := _refused(line):

@@ -112,7 +112,7 @@ class _Rclone:
             "tool_version": self.version and as_text(self.version, longest=50),
         }
         if self.is_dry_run:
-            found |= {"data_added": None, "approximate": None, "has_snapshot": False}
+            found |= {"data_added": None, "approximate": None, "has_snapshot": False, "dry_run": True}
         return told({**self.stats, **found}, self.form)
 
 

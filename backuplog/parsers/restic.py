@@ -163,7 +163,7 @@ class _Restic:
         elif line["verb"]:
             _add_sizes(self._lines, line, "data_added", "data_added_packed")
             if line["verb"] == b"Would add":
-                self._lines |= _snapshot(None)
+                self._lines |= {**_snapshot(None), "dry_run": True}
         else:
             summary: dict[str, Any] = {**_NO_ERRORS, **self._lines, "format": "text"}
             summary["total_files_processed"] = as_count(line["total_files_processed"])
@@ -192,6 +192,7 @@ class _Restic:
                     **{name: as_count(count) for name in _FIGURES if isinstance(count := document.get(name), int)},
                     "duration": _seconds(duration),
                     **_snapshot(None if document.get("dry_run") else document.get("snapshot_id")),
+                    "dry_run": True if document.get("dry_run") is True else None,
                     "format": "json",
                 }
             case _:

@@ -47,6 +47,7 @@ def _figures(said: LineParser) -> dict[str, Any]:
         "total_files_processed": _kind(last.get("files"), b"reg"),
         "total_bytes_processed": _number(last.get("size") or last.get("total")),
         "has_snapshot": False if "dry_run" in last else None,
+        "dry_run": True if "dry_run" in last else None,
         "warnings": times["failed_vanished"] or None,
         "errors": times["failed"] + times["error"] or None,
         "tool_version": said.text("version", 50),

@@ -171,6 +171,7 @@ class DeliveryContract(Contract):
                 "duration": seconds,
                 "failed_items": st.lists(st.text(), max_size=3),
                 "has_snapshot": st.none() | st.booleans(),
+                "dry_run": st.none() | st.booleans(),
                 "snapshot_id": text,
                 "tool": st.none() | word,
                 "approximate": st.booleans(),

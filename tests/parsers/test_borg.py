@@ -126,7 +126,7 @@ def test_the_version_that_borgmatic_tells() -> None:
 def test_dry_runs(log: str) -> None:
     """A dry run makes no archive; borg 2 says in JSON how large one would be."""
     stats = read(log)
-    assert (stats.has_snapshot, stats.snapshot_id) == (False, None)
+    assert (stats.dry_run, stats.has_snapshot, stats.snapshot_id) == (True, False, None)
     sizes = (5, 1234) if stats.format == "json" else (None, None)
     assert (stats.total_files_processed, stats.total_bytes_processed) == sizes
 

@@ -68,7 +68,7 @@ EXPECTED: dict[str, dict[str, Any] | None] = {
     },
     "rclone-1.60.1-sync-incr-nothing": {"data_added": 0, "errors": 0, "duration": 0.2},
     "rclone-1.60.1-sync-sigint": None,
-    "rclone-1.75.2-sync-incr-dry-run": {"has_snapshot": False, "errors": 0, "duration": 0.0},
+    "rclone-1.75.2-sync-incr-dry-run": {"has_snapshot": False, "dry_run": True, "errors": 0, "duration": 0.0},
     "rclone-1.75.2-sync-missing-source-json-log": {
         "data_added": 0,
         "errors": 1,
@@ -99,6 +99,7 @@ EXPECTED: dict[str, dict[str, Any] | None] = {
         "total_files_processed": 289,
         "total_bytes_processed": 4_880_360,
         "has_snapshot": False,
+        "dry_run": True,
     },
     "rsync-sigint": {"tool_version": "3.5.0"},
     "rsync-vanished": {
@@ -333,6 +334,7 @@ def test_a_dry_run_of_duplicity_saves_nothing() -> None:
     stats = stats_of("duplicity", log)
     assert stats
     assert (stats.has_snapshot, stats.data_added, stats.data_added_packed) == (False, None, 0)
+    assert stats.dry_run is None  # It does not say so.
 
 
 def test_tar_in_another_language_is_not_read() -> None:

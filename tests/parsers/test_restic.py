@@ -178,6 +178,25 @@ def test_an_id_stands_for_a_snapshot(fields: dict[str, Any], snapshot_id: str | 
 
 
 @pytest.mark.parametrize(
+    ("log", "dry_run"),
+    [
+        (as_json(dry_run=True), True),
+        (as_json(dry_run=False), None),
+        (as_json(dry_run="yes"), None),
+        (TEXT, None),
+        (TEXT.replace(b"Added to", b"Would add to"), True),
+        (TEXT.replace(b"Added to", b"Would add to") + TEXT, None),
+        (as_json() + as_json(dry_run=True), True),
+    ],
+)
+def test_a_dry_run_is_one_where_the_last_summary_says_so(log: bytes, *, dry_run: bool | None) -> None:
+    """What the log does not say stays unknown, and of several backups the last one counts."""
+    stats = parse(log)
+    assert stats
+    assert stats.dry_run is dry_run
+
+
+@pytest.mark.parametrize(
     "value", [-1, 2**63, 1.5, 1e300, True, None, "7", [], {}, float("nan"), float("inf"), -9223372036.85, 10**400]
 )
 def test_absurd_numbers_are_unknown(value: object) -> None:
