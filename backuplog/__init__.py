@@ -58,6 +58,7 @@ from .observe import IngestEvent, LoggingObserver, Observer
 from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
 from .redact import Redacted, Redactor, SecretRedactor
+from .report import LatestRun, RunSummary, latest_runs, summarize_runs
 from .row import TABLES
 from .store import Store, open_store
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
@@ -81,6 +82,7 @@ __all__ = [
     "InvalidInput",
     "InvalidQuery",
     "InvalidTaskResult",
+    "LatestRun",
     "LogClosed",
     "LogExpired",
     "LogLost",
@@ -103,6 +105,7 @@ __all__ = [
     "RunPage",
     "RunQuery",
     "RunStats",
+    "RunSummary",
     "SchemaOutdated",
     "SecretRedactor",
     "Store",
@@ -122,6 +125,7 @@ __all__ = [
     "issue_agent_token",
     "iter_log",
     "last_successes",
+    "latest_runs",
     "list_agent_tokens",
     "list_agents",
     "open_store",
@@ -133,6 +137,7 @@ __all__ = [
     "register_agent",
     "reparse",
     "revoke_agent_token",
+    "summarize_runs",
     "tail_log",
     "verify_agent_token",
 ]

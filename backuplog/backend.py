@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol, Self
 from uuid import UUID
 
-from .change import Amendment, AnswerT, Change, Decision, StoredRun
+from .change import READABLE_STATES, Amendment, AnswerT, Change, Decision, StoredRun
 from .chunk import CHUNK_BYTES, Chunk, Frame, Log, compress, decode, place, split
 from .delivery import Answer, Submission
 from .errors import (
@@ -22,18 +22,32 @@ from .errors import (
     StoreUnavailable,
     TransactionRolledBack,
 )
-from .model import DEFAULT_TENANT, FIGURES, Agent, AgentToken, BackupRun, LogState, Receipt, RunQuery, RunStats
+from .model import (
+    DEFAULT_TENANT,
+    FIGURES,
+    Agent,
+    AgentToken,
+    BackupRun,
+    LogState,
+    Receipt,
+    RunQuery,
+    RunStats,
+)
 from .normalise import as_duration, option
 from .prepare import prepare_submission
 from .row import (
     AGENT_COLUMNS,
     CHUNK_COLUMNS,
+    GROUP_COLUMNS,
     NULLABLE_COLUMNS,
     RUN_COLUMNS,
     STORED_RUN_COLUMNS,
     TABLES,
     TOKEN_COLUMNS,
+    GroupColumn,
     Row,
+    SummaryColumn,
+    Tally,
     Term,
     damaged_row,
     query_terms,
@@ -41,6 +55,7 @@ from .row import (
     read_chunk,
     read_run,
     read_stored_run,
+    read_tally,
     read_token,
     stored_run_row,
 )
@@ -51,7 +66,9 @@ __all__ = [
     "CHUNK_COLUMNS",
     "DEFAULT_TENANT",
     "FIGURES",
+    "GROUP_COLUMNS",
     "NULLABLE_COLUMNS",
+    "READABLE_STATES",
     "RUN_COLUMNS",
     "STORED_RUN_COLUMNS",
     "TABLES",
@@ -69,6 +86,7 @@ __all__ = [
     "CorruptLog",
     "Decision",
     "Frame",
+    "GroupColumn",
     "Log",
     "LogState",
     "Receipt",
@@ -81,6 +99,8 @@ __all__ = [
     "StoreUnavailable",
     "StoredRun",
     "Submission",
+    "SummaryColumn",
+    "Tally",
     "Term",
     "TransactionRolledBack",
     "as_duration",
@@ -95,6 +115,7 @@ __all__ = [
     "read_chunk",
     "read_run",
     "read_stored_run",
+    "read_tally",
     "read_token",
     "split",
     "stored_run_row",
@@ -161,7 +182,15 @@ class Backend(Protocol):
         """
         ...
 
-    def submit(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+    def remove_agent(self, agent_id: UUID) -> bool:
+        """Remove an agent, and return whether it was stored. Its runs and tokens stay.
+
+        Args:
+            agent_id: The agent's id.
+        """
+        ...
+
+    def submit(self, changes: Sequence[Change[AnswerT]], *, skip_locked: bool = False) -> list[AnswerT | AgentNotFound]:
         """Make changes in order, in one transaction: either all that are answered are stored, or none.
 
         If a change requires an agent that is not stored, its answer is ``AgentNotFound``. Otherwise find what is stored
@@ -169,11 +198,13 @@ class Backend(Protocol):
         simultaneous calls with the same ``run_id`` must see each other: whatever lock that takes, they must not decide
         from the same stored state. Changes in one call may share a ``run_id`` too.
 
-        If a decision writes nothing, ignore its ``chunks`` and ``drop``. Read ``chunks`` only once, one chunk at a
-        time, so that a whole log is never in memory.
+        If a decision writes nothing, ignore its ``chunks`` and ``drop``, and delete the run and its log if it says
+        ``remove``. Read ``chunks`` only once, one chunk at a time, so that a whole log is never in memory.
 
         Args:
             changes: The changes.
+            skip_locked: Whether to treat runs that another transaction is changing as if they were not stored, instead
+                of waiting for it. Nothing is created then. A database that locks no single run ignores it.
 
         Returns:
             One answer for each change, in order.
@@ -217,11 +248,25 @@ class Backend(Protocol):
         """
         ...
 
-    def list_last_successes(self) -> Sequence[BackupRun]:
-        """List the newest run with status ``success`` of each policy that has one, in any order.
+    def list_newest(self, query: RunQuery, by: Sequence[GroupColumn], *, limit: int = 1) -> Sequence[BackupRun]:
+        """List the newest runs of each group among those that match every filter, in any order.
 
-        The newest run is the one that ``list_runs`` would list first. The cost must grow with the number of policies
-        that ever succeeded, not of runs.
+        The newest runs are those that ``list_runs`` would list first. The cost must grow with the number of different
+        triples of policy, agent and task type, not of runs, as long as most runs match.
+
+        Args:
+            query: The filters. Ignore its ``cursor``, ``limit`` and ``with_total``.
+            by: The columns that the runs of a group have in common, at least one.
+            limit: The most runs to list of a group.
+        """
+        ...
+
+    def summarize_runs(self, query: RunQuery, by: SummaryColumn) -> Sequence[Tally]:
+        """Count and add up the runs that match every filter, for each group and status, in any order.
+
+        Args:
+            query: The filters. Ignore its ``cursor``, ``limit`` and ``with_total``.
+            by: What the runs of a group have in common.
         """
         ...
 

@@ -99,6 +99,7 @@ class Decision(Generic[AnswerT_co]):
         drop: Before storing ``chunks``, delete the run's chunks that begin at this offset or later, whatever their
             version. 0 deletes the whole log, None deletes nothing.
         drop_until: Keep those that begin at this offset or later; None keeps none.
+        remove: Whether to delete the run and its whole log. ``write`` is None then.
     """
 
     answer: AnswerT_co
@@ -106,6 +107,7 @@ class Decision(Generic[AnswerT_co]):
     chunks: Iterable[Chunk] = attrs.field(default=(), repr=False)
     drop: int | None = None
     drop_until: int | None = None
+    remove: bool = False
 
 
 class Change(Protocol[AnswerT_co]):

@@ -5,10 +5,13 @@ import binascii
 import logging
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 from uuid import UUID
+
+import attrs
 
 from .agent import require_agent
 from .change import StoredRun
@@ -16,10 +19,12 @@ from .errors import FieldError, InvalidQuery, RunNotFound, StoreError
 from .model import BackupRun, RunPage, RunQuery
 from .normalise import STATUSES, argument, as_uuid
 from .observe import on_one_line
+from .row import GroupColumn
 from .store import Store, require_store
 
 _logger: Final = logging.getLogger("backuplog")
 
+_PAGE: Final = 1_000
 _CURSOR_VERSION: Final = 1
 # version, CRC-32 of the filters, start time in microseconds since 1970, run id
 _CURSOR: Final = struct.Struct(">BIq16s")
@@ -81,7 +86,8 @@ def _warn_of_unknown(store: Store, statuses: set[str]) -> None:
 def last_successes(store: Store) -> list[BackupRun]:
     """List each policy's last success, for monitoring pages and alerts.
 
-    A policy that never succeeded is not listed. The cost grows with the number of policies, not of runs.
+    A policy that never succeeded is not listed, and a dry run is no success. The cost grows with the number of
+    different triples of policy, agent and task type, not of runs.
 
     Args:
         store: The store to use.
@@ -93,7 +99,29 @@ def last_successes(store: Store) -> list[BackupRun]:
         StoreError: The store failed.
     """
     require_store(store)
-    return sorted(store.call(store.backend.list_last_successes), key=lambda run: run.policy_id)
+    return sorted(newest_runs(store, RunQuery(status="success"), ["policy_id"]), key=lambda run: run.policy_id)
+
+
+def newest_runs(store: Store, query: RunQuery, by: Sequence[GroupColumn]) -> Iterator[BackupRun]:
+    """Return the newest run of each group that is no dry run, among those that match."""
+    for run in store.call(store.backend.list_newest, query, by):
+        newest: BackupRun | None = run
+        if run.is_dry_run:
+            group = attrs.evolve(query, **{column: getattr(run, column) for column in by})
+            newest = next((earlier for earlier in runs_after(store, group, run) if not earlier.is_dry_run), None)
+        if newest is not None:
+            yield newest
+
+
+def runs_after(store: Store, query: RunQuery, last: BackupRun | None = None) -> Iterator[BackupRun]:
+    """List all runs that match, newest first, a page at a time; those that come after one that matches."""
+    while True:
+        after = (last.start_time, last.id) if last else None
+        page = store.call(store.backend.list_runs, query, after=after, limit=_PAGE)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        last = page[-1]
 
 
 def get_run(store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = None) -> BackupRun:

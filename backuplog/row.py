@@ -5,9 +5,11 @@ A driver keeps two conversions of its own, for ids and for times, and whatever i
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
+
+import attrs
 
 from .change import StoredRun
 from .chunk import Chunk
@@ -88,6 +90,7 @@ NULLABLE_COLUMNS: Final = frozenset(
 _DIGEST_BYTES: Final = 32
 _ID_BYTES: Final = 16
 _MAX_VERSION: Final = 2**62
+_DAY_0: Final = date(1970, 1, 1).toordinal()
 _MAX_OFFSET: Final = 2**62
 _LOG_STATES: Final = {state.value: state for state in LogState}
 _FLAGS: Final = {0: False, 1: True}  # which False and True are keys of
@@ -97,6 +100,37 @@ _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowE
 
 Row: TypeAlias = tuple[Any, ...]
 """A row as a driver takes and returns it."""
+
+GroupColumn: TypeAlias = Literal["policy_id", "agent_id", "task_type"]
+"""A column that the runs of a group may have in common."""
+GROUP_COLUMNS: Final[tuple[GroupColumn, ...]] = ("policy_id", "agent_id", "task_type")
+"""Those columns, in the order of the index that finds the newest runs of each group."""
+
+SummaryColumn: TypeAlias = Literal["agent_id", "policy_id", "task_type", "status", "day"]
+"""What the runs of a group have in common in a summary; ``day`` is the day in UTC on which they started."""
+
+
+@attrs.frozen(kw_only=True)
+class Tally:
+    """How many runs a group has of one status, and their figures added up.
+
+    Attributes:
+        key: What they have in common.
+        status: Their status.
+        runs: How many there are.
+        duration_seconds: How long they took together, in seconds.
+        data_added: Bytes that they added to repositories; None if none of them says.
+        total_bytes_processed: Bytes that they processed; None if none of them says.
+        log_bytes: Bytes of their logs that are stored.
+    """
+
+    key: UUID | str | date
+    status: str
+    runs: int
+    duration_seconds: float
+    data_added: int | None
+    total_bytes_processed: int | None
+    log_bytes: int
 
 
 class Term(NamedTuple):
@@ -258,6 +292,40 @@ def read_stored_run(
         )
     except _UNREADABLE as error:
         raise damaged_row("run", row[0], error) from error
+
+
+def read_tally(by: SummaryColumn, row: Row, id_of: Callable[[Any], UUID]) -> Tally:
+    """Turn a row of a summary into a tally.
+
+    Args:
+        by: What the runs of a group have in common.
+        row: The values of a ``Tally`` in order; its key as the driver returns it, a day as days since 1970.
+        id_of: Converts what the driver returns to a UUID.
+
+    Raises:
+        StoreError: The row holds a value that no run can have.
+    """
+    key, status, runs, duration_seconds, data_added, total_bytes_processed, log_bytes = row
+    try:
+        if by == "day":
+            key = date.fromordinal(_DAY_0 + key)
+        elif by in ("agent_id", "policy_id"):
+            key = id_of(key)
+        elif not isinstance(key, str):
+            raise ValueError(f"its {by} is of another type")
+        if not (isinstance(status, str) and 0 <= duration_seconds < math.inf):
+            raise ValueError("a status or a duration is out of range")
+        return Tally(
+            key=key,
+            status=status,
+            runs=runs,
+            duration_seconds=float(duration_seconds),
+            data_added=data_added,
+            total_bytes_processed=total_bytes_processed,
+            log_bytes=log_bytes,
+        )
+    except _UNREADABLE as error:
+        raise damaged_row("runs of", key, error) from error
 
 
 def read_chunk(row: Row) -> Chunk:

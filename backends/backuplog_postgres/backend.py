@@ -26,16 +26,20 @@ from backuplog.backend import (
     Change,
     Chunk,
     Decision,
+    GroupColumn,
     Row,
     RunQuery,
     StoredRun,
     StoreError,
+    SummaryColumn,
+    Tally,
     Term,
     query_terms,
     read_agent,
     read_chunk,
     read_run,
     read_stored_run,
+    read_tally,
     read_token,
     stored_run_row,
 )
@@ -66,6 +70,9 @@ _PARAMETERS: Final = {
 }
 _STORED_VALUES: Final = ", ".join(_PARAMETERS.values())
 _STORED_ARRAYS: Final = _STORED_VALUES.replace(",", "[],") + "[]"
+_KINDS: Final = {"policy_id": "policy", "agent_id": "agent", "task_type": "type", "status": "state"}
+_KIND: Final = ", ".join(_KINDS)
+_DAY: Final = "(start_time AT TIME ZONE 'UTC')::date - date '1970-01-01'"
 _CHUNK_KEY: Final = "tenant_id, run_id, log_version"
 _CHUNK_TYPES: Final = ("uuid", "uuid", "int8", *(_TYPES[kind] for kind in CHUNK_COLUMNS.values()))
 
@@ -219,16 +226,23 @@ class PostgresBackend:
             rows = self._fetch(self._FIND_AGENTS, (self._tenant_id, list(ids))) if ids else []
         return [read_agent(self._tenant_id, row, _same, moment_of) for row in rows]
 
-    def submit(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+    _REMOVE_AGENT: Final = "DELETE FROM {schema}.backup_agents WHERE tenant_id = %b AND id = %b"
+
+    def remove_agent(self, agent_id: UUID) -> bool:
+        """Remove an agent."""
+        with self._connections.statement(self._tenant_id) as cursor:
+            return self._execute(cursor, self._REMOVE_AGENT, (self._tenant_id, agent_id)).rowcount == 1
+
+    def submit(self, changes: Sequence[Change[AnswerT]], *, skip_locked: bool = False) -> list[AnswerT | AgentNotFound]:
         """Make changes, in one transaction."""
-        if len(changes) == 1:
+        if len(changes) == 1 and not skip_locked:
             first = changes[0].decide(None)
             if first.write is not None and first.drop is None and first.write.run.log_bytes <= CHUNK_BYTES:
                 chunks = list(first.chunks)
                 if len(chunks) <= 1 and self._create(first.write, chunks, changes[0].requires_agent):
                     return [first.answer]
         with self._connections.transaction(self._tenant_id) as cursor:
-            return self._settle(cursor, changes)
+            return self._settle(cursor, changes, skip_locked=skip_locked)
 
     _CREATE_RUN: Final = f"""
         WITH run AS (
@@ -260,40 +274,63 @@ class PostgresBackend:
         with self._connections.statement(self._tenant_id) as cursor:
             return self._execute(cursor, statement, row).rowcount == 1
 
-    def _settle(self, cursor: Cursor, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
-        """Decide about each change under a lock on its run's row.
-
-        Runs are inserted, and those that are there locked, in the order of their ids: two calls that wait for each
-        other would need another order. A run that another transaction is inserting is waited for.
-        """
+    def _settle(
+        self, cursor: Cursor, changes: Sequence[Change[AnswerT]], *, skip_locked: bool
+    ) -> list[AnswerT | AgentNotFound]:
+        """Decide about each change under a lock on its run's row."""
         unknown = self._unknown_agents(cursor, {change.requires_agent for change in changes if change.requires_agent})
         known = {number: change for number, change in enumerate(changes) if change.requires_agent not in unknown}
         firsts: dict[UUID, tuple[int, Decision[AnswerT]]] = {}  # of each run, the first change that would create it
         for number, change in known.items():
-            if change.run_id not in firsts and (decision := change.decide(None)).write is not None:
+            if not skip_locked and change.run_id not in firsts and (decision := change.decide(None)).write is not None:
                 firsts[change.run_id] = number, decision
-        created: set[UUID] = set()
-        stored: dict[UUID, StoredRun] = {}
-        waiting = {change.run_id for change in known.values()}
-        while waiting:
-            created |= self._insert(cursor, [firsts[run_id][1] for run_id in sorted(waiting & firsts.keys())])
-            stored |= self._lock(cursor, waiting - created)
-            # What was there to be inserted and is gone to be locked is inserted anew.
-            waiting = (waiting & firsts.keys()) - created - stored.keys()
-        self._write_logs(cursor, [firsts[run_id][1] for run_id in sorted(created)])
+        run_ids = {change.run_id for change in known.values()}
+        creating = {run_id: decision for run_id, (_, decision) in firsts.items()}
+        created, stored = self._create_or_lock(cursor, run_ids, creating, skip_locked=skip_locked)
         answers: list[AnswerT | AgentNotFound] = [AgentNotFound() for _ in changes]
+        removed: set[UUID] = set()
         for number, change in known.items():
+            before = stored.get(change.run_id)
             if change.run_id in created and firsts[change.run_id][0] == number:
                 decision = firsts[change.run_id][1]
             else:
-                before = stored.get(change.run_id)
                 decision = change.decide(before)
-                if before is not None and decision.write is not None:
+                if decision.write is not None and change.run_id in removed:  # by a change before it, in this call
+                    self._remove(cursor, removed)
+                    removed = set()
+                    self._insert(cursor, [decision])
+                    self._write_logs(cursor, [decision])
+                elif decision.write is not None and before is not None:
                     self._update(cursor, before, decision.write, decision)
             answers[number] = decision.answer
             if decision.write is not None:
                 stored[change.run_id] = decision.write
+            elif decision.remove and stored.pop(change.run_id, None) is not None:
+                removed.add(change.run_id)
+        self._remove(cursor, removed)
         return answers
+
+    def _create_or_lock(
+        self, cursor: Cursor, run_ids: set[UUID], creating: Mapping[UUID, Decision[Any]], *, skip_locked: bool
+    ) -> tuple[set[UUID], dict[UUID, StoredRun]]:
+        """Insert runs that are not there, and lock those that are.
+
+        Both go in the order of their ids: two calls that wait for each other would need another order. A run that
+        another transaction is inserting is waited for.
+
+        Returns:
+            The ids of those that were inserted, and what is stored of the others.
+        """
+        created: set[UUID] = set()
+        stored: dict[UUID, StoredRun] = {}
+        waiting = run_ids
+        while waiting:
+            created |= self._insert(cursor, [creating[run_id] for run_id in sorted(waiting & creating.keys())])
+            stored |= self._lock(cursor, waiting - created, skip_locked=skip_locked)
+            # What was there to be inserted and is gone to be locked is inserted anew.
+            waiting = (waiting & creating.keys()) - created - stored.keys()
+        self._write_logs(cursor, [creating[run_id] for run_id in sorted(created)])
+        return created, stored
 
     _KNOWN_AGENTS: Final = "SELECT id FROM {schema}.backup_agents WHERE tenant_id = %b AND id = ANY (%b)"
 
@@ -323,12 +360,23 @@ class PostgresBackend:
         SELECT {_STORED_RUN} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = ANY (%b)
         ORDER BY id FOR UPDATE
     """
+    _SKIP_LOCKED: Final = " SKIP LOCKED"
 
-    def _lock(self, cursor: Cursor, run_ids: set[UUID]) -> dict[UUID, StoredRun]:
+    def _lock(self, cursor: Cursor, run_ids: set[UUID], *, skip_locked: bool) -> dict[UUID, StoredRun]:
         if not run_ids:
             return {}
-        rows = self._execute(cursor, self._LOCK_RUNS, (self._tenant_id, list(run_ids)))
+        statement = f"{self._LOCK_RUNS}{self._SKIP_LOCKED if skip_locked else ''}"
+        rows = self._execute(cursor, statement, (self._tenant_id, list(run_ids)))
         return {row[0]: read_stored_run(self._tenant_id, row, _same, moment_of) for row in rows}
+
+    _DROP_LOGS: Final = "DELETE FROM {schema}.backup_run_logs WHERE tenant_id = %b AND run_id = ANY (%b)"
+    _REMOVE_RUNS: Final = "DELETE FROM {schema}.backup_runs WHERE tenant_id = %b AND id = ANY (%b)"
+
+    def _remove(self, cursor: Cursor, run_ids: set[UUID]) -> None:
+        if run_ids:
+            key = self._tenant_id, list(run_ids)
+            self._execute(cursor, self._DROP_LOGS, key)
+            self._execute(cursor, self._REMOVE_RUNS, key)
 
     _UPDATE_RUN: Final = "UPDATE {schema}.backup_runs SET {changes} WHERE tenant_id = %b AND id = %b"
 
@@ -416,32 +464,53 @@ class PostgresBackend:
         where, parameters = _where(query_terms(self._tenant_id, query))
         return int(self._fetch(f"{self._COUNT_RUNS}{where}", parameters)[0][0])
 
-    # A step from policy to policy, and in each the newest success: two look-ups in the index of successes for each.
-    _LIST_LAST_SUCCESSES: Final = f"""
-        WITH RECURSIVE policies (policy_id) AS (
-            (
-                SELECT policy_id FROM {{schema}}.backup_runs
-                WHERE tenant_id = %(tenant)b AND status = 'success' ORDER BY policy_id LIMIT 1
-            )
+    # A step from kind to kind of run, and in each the newest runs: two searches in the index of kinds for each. A kind
+    # is of one status, so that no search walks over runs of others.
+    _LIST_NEWEST: Final = f"""
+        WITH RECURSIVE kinds (policy, agent, type, state) AS (
+            (SELECT {_KIND} FROM {{schema}}.backup_runs WHERE tenant_id = %b ORDER BY {_KIND} LIMIT 1)
             UNION ALL
-            SELECT (
-                SELECT policy_id FROM {{schema}}.backup_runs
-                WHERE tenant_id = %(tenant)b AND status = 'success' AND policy_id > policies.policy_id
-                ORDER BY policy_id LIMIT 1
-            ) FROM policies WHERE policy_id IS NOT NULL
+            SELECT later.* FROM kinds CROSS JOIN LATERAL (
+                SELECT {_KIND} FROM {{schema}}.backup_runs
+                WHERE tenant_id = %b AND ({_KIND}) > (policy, agent, type, state) ORDER BY {_KIND} LIMIT 1
+            ) AS later
         )
-        SELECT {_RUN} FROM {{schema}}.backup_runs WHERE tenant_id = %(tenant)b AND id IN (
-            SELECT (
-                SELECT id FROM {{schema}}.backup_runs
-                WHERE tenant_id = %(tenant)b AND status = 'success' AND policy_id = policies.policy_id
-                ORDER BY start_time DESC, id DESC LIMIT 1
-            ) FROM policies
-        )
+        SELECT {_RUN} FROM (
+            SELECT newest.*, row_number() OVER (PARTITION BY {{by}} ORDER BY start_time DESC, id DESC) AS place
+            FROM kinds CROSS JOIN LATERAL (
+                SELECT {_RUN} FROM {{schema}}.backup_runs
+                WHERE tenant_id = %b AND policy_id = policy AND agent_id = agent AND task_type = type AND status = state
+                AND {{runs}} ORDER BY start_time DESC, id DESC LIMIT %b
+            ) AS newest WHERE {{kinds}}
+        ) AS placed WHERE place <= %b
     """
 
-    def list_last_successes(self) -> Sequence[BackupRun]:
-        """List each policy's newest success."""
-        return self._runs(self._LIST_LAST_SUCCESSES, {"tenant": self._tenant_id})
+    def list_newest(self, query: RunQuery, by: Sequence[GroupColumn], *, limit: int = 1) -> Sequence[BackupRun]:
+        """List each group's newest runs."""
+        _, *terms = query_terms(self._tenant_id, query)
+        of_kinds = [term._replace(column=_KINDS[term.column]) for term in terms if term.column in _KINDS]
+        kinds, kind_values = _where(of_kinds)
+        runs, run_values = _where([term for term in terms if term.column not in _KINDS])
+        statement = self._LIST_NEWEST.replace("{by}", ", ".join(by))
+        statement = statement.replace("{kinds}", kinds or "TRUE").replace("{runs}", runs or "TRUE")
+        tenant = self._tenant_id
+        return self._runs(statement, (tenant, tenant, tenant, *run_values, limit, *kind_values, limit))
+
+    _SUMMARIZE_RUNS: Final = """
+        SELECT {by}, status, count(*), sum(duration_seconds), sum(data_added), sum(total_bytes_processed),
+        coalesce(sum(log_bytes) FILTER (WHERE log_state IN ('open', 'complete', 'truncated')), 0)
+        FROM {schema}.backup_runs WHERE """
+    _BY_KEY_AND_STATUS: Final = " GROUP BY 1, 2"
+
+    def summarize_runs(self, query: RunQuery, by: SummaryColumn) -> Sequence[Tally]:
+        """Count and add up runs by group and status."""
+        where, parameters = _where(query_terms(self._tenant_id, query))
+        select = self._SUMMARIZE_RUNS.replace("{by}", _DAY if by == "day" else by)
+        rows = self._fetch(f"{select}{where}{self._BY_KEY_AND_STATUS}", parameters)
+        return [
+            read_tally(by, (*row[:4], *(None if bytes_ is None else int(bytes_) for bytes_ in row[4:])), _same)
+            for row in rows
+        ]
 
     _ADD_TOKEN: Final = f"""
         INSERT INTO {{schema}}.backup_agent_tokens (tenant_id, {_TOKEN}) VALUES (%b, %b, %b, %b, %b, %b, %b)
@@ -502,7 +571,7 @@ def _in_schema(statement: str, schema: str) -> bytes:
 
 
 def _where(terms: Sequence[Term]) -> tuple[str, list[object]]:
-    """Turn terms into SQL. The indexes of successes and of others serve statements that repeat their conditions."""
+    """Turn terms into SQL. The index of statuses other than success serves statements that repeat its condition."""
     conditions: list[str] = []
     parameters: list[object] = []
     for column, operator, value in terms:
@@ -515,9 +584,7 @@ def _where(terms: Sequence[Term]) -> tuple[str, list[object]]:
         else:
             conditions.append(f"{column} {operator} %b")
             parameters.append(value)
-        if column == "status" and value == "success":
-            conditions.append("status = 'success'")
-        elif column == "status" and "success" not in value:
+        if column == "status" and "success" not in value:
             conditions.append("status <> 'success'")
     return " AND ".join(conditions), parameters
 

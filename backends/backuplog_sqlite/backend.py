@@ -27,10 +27,13 @@ from backuplog.backend import (
     Chunk,
     CorruptLog,
     Decision,
+    GroupColumn,
     Row,
     RunQuery,
     StoredRun,
     StoreError,
+    SummaryColumn,
+    Tally,
     Term,
     as_duration,
     damaged_row,
@@ -40,6 +43,7 @@ from backuplog.backend import (
     read_chunk,
     read_run,
     read_stored_run,
+    read_tally,
     read_token,
     stored_run_row,
 )
@@ -65,6 +69,9 @@ _AGENT: Final = ", ".join(AGENT_COLUMNS)
 _TOKEN: Final = ", ".join(TOKEN_COLUMNS)
 _READ_RUN: Final = _read(RUN_COLUMNS)
 _READ_AGENT: Final = _read(AGENT_COLUMNS)
+_KINDS: Final = {"policy_id": "policy", "agent_id": "agent", "task_type": "type", "status": "state"}
+_KIND: Final = ", ".join(_KINDS)
+_DAY: Final = "(start_time - ((start_time % 86400000000) + 86400000000) % 86400000000) / 86400000000"
 
 
 def open_backend(
@@ -200,9 +207,21 @@ class SqliteBackend:
             ]
         return [read_agent(self._tenant_id, row, _id_of, _moment_of) for row in rows]
 
+    _REMOVE_AGENT: Final = "DELETE FROM backup_agents WHERE tenant_id = ? AND id = ?"
+
+    def remove_agent(self, agent_id: UUID) -> bool:
+        """Remove an agent."""
+        key = self._tenant, _bytes_of(agent_id)
+        return self._connections.write(lambda cursor: cursor.execute(self._REMOVE_AGENT, key).rowcount) == 1
+
     _HAS_AGENT: Final = "SELECT 1 FROM backup_agents WHERE tenant_id = ? AND id = ?"
 
-    def submit(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+    def submit(
+        self,
+        changes: Sequence[Change[AnswerT]],
+        *,
+        skip_locked: bool = False,  # noqa: ARG002 - SQLite locks the whole database
+    ) -> list[AnswerT | AgentNotFound]:
         """Make changes, in one transaction."""
         return self._connections.write(lambda cursor: self._decide(cursor, changes))
 
@@ -226,6 +245,8 @@ class SqliteBackend:
             stored = self._stored_run(cursor, run_id)
             decision = change.decide(stored)
             answers.append(decision.answer)
+            if decision.remove:
+                self._remove(cursor, run_id)
             if decision.write is None:
                 continue
             if stored is None:
@@ -247,6 +268,14 @@ class SqliteBackend:
             [(self._tenant, *_row_of(stored)) for stored in written],
         )
         self._write_logs(cursor, created)
+
+    _DROP_LOG: Final = "DELETE FROM backup_run_logs WHERE tenant_id = ? AND run_id = ?"
+    _REMOVE_RUN: Final = "DELETE FROM backup_runs WHERE tenant_id = ? AND id = ?"
+
+    def _remove(self, cursor: sqlite3.Cursor, run_id: UUID) -> None:
+        key = self._tenant, _bytes_of(run_id)
+        cursor.execute(self._DROP_LOG, key)
+        cursor.execute(self._REMOVE_RUN, key)
 
     _UPDATE_RUN: Final = "UPDATE backup_runs SET {changes} WHERE tenant_id = ? AND id = ?"
 
@@ -341,30 +370,62 @@ class SqliteBackend:
         values = [value for _, parameters in searches for value in parameters]
         return int(self._fetch(f"SELECT {' + '.join(counts)}", values)[0][0])
 
-    # A step from policy to policy, and in each the newest success: two look-ups in the index of successes for each,
-    # which SQLite would not choose by itself.
-    _LIST_LAST_SUCCESSES: Final = f"""
-        WITH RECURSIVE policies (policy_id) AS (
-            SELECT min(policy_id) FROM backup_runs INDEXED BY backup_runs_success
-            WHERE tenant_id = :tenant AND status = 'success'
+    # A step from kind to kind of run, and in each the newest runs: two searches in the index of kinds for each, which
+    # SQLite would not choose by itself. A kind is of one status, so that no search walks over runs of others. A + hides
+    # that a column of kinds is text: SQLite would compare the first two columns only by the index.
+    _LIST_NEWEST: Final = f"""
+        WITH RECURSIVE kinds (policy, agent, type, state) AS (
+            SELECT * FROM (
+                SELECT {_KIND} FROM backup_runs INDEXED BY backup_runs_kind WHERE tenant_id = ?
+                ORDER BY {_KIND} LIMIT 1
+            )
             UNION ALL
-            SELECT (
-                SELECT min(policy_id) FROM backup_runs INDEXED BY backup_runs_success
-                WHERE tenant_id = :tenant AND status = 'success' AND policy_id > policies.policy_id
-            ) FROM policies WHERE policy_id IS NOT NULL
+            SELECT {_KIND} FROM kinds CROSS JOIN backup_runs WHERE tenant_id = ? AND id = (
+                SELECT id FROM backup_runs INDEXED BY backup_runs_kind
+                WHERE tenant_id = ? AND ({_KIND}) > (policy, agent, +type, +state) ORDER BY {_KIND} LIMIT 1
+            )
         )
-        SELECT {_READ_RUN} FROM backup_runs WHERE tenant_id = :tenant AND id IN (
-            SELECT (
-                SELECT id FROM backup_runs INDEXED BY backup_runs_success
-                WHERE tenant_id = :tenant AND status = 'success' AND policy_id = policies.policy_id
-                ORDER BY start_time DESC, id DESC LIMIT 1
-            ) FROM policies
-        )
+        SELECT {_READ_RUN} FROM (
+            SELECT *, row_number() OVER (PARTITION BY {{by}} ORDER BY start_time DESC, id DESC) AS place
+            FROM kinds CROSS JOIN backup_runs WHERE tenant_id = ? AND {{kinds}} AND id IN (
+                SELECT id FROM backup_runs INDEXED BY backup_runs_kind
+                WHERE tenant_id = ? AND ({_KIND}) = (policy, agent, type, state) AND {{runs}}
+                ORDER BY start_time DESC, id DESC LIMIT ?
+            )
+        ) WHERE place <= ?
     """
 
-    def list_last_successes(self) -> Sequence[BackupRun]:
-        """List each policy's newest success."""
-        return self._runs(self._LIST_LAST_SUCCESSES, {"tenant": self._tenant})
+    def list_newest(self, query: RunQuery, by: Sequence[GroupColumn], *, limit: int = 1) -> Sequence[BackupRun]:
+        """List each group's newest runs."""
+        _, *terms = query_terms(self._tenant_id, query)
+        kinds, kind_values = _kinds_where([term for term in terms if term.column in _KINDS])
+        runs, run_values = _where([term for term in terms if term.column not in _KINDS])
+        statement = self._LIST_NEWEST.replace("{by}", ", ".join(by))
+        statement = statement.replace("{kinds}", kinds or "TRUE").replace("{runs}", runs or "TRUE")
+        tenants = [self._tenant] * 3
+        return self._runs(statement, (*tenants, self._tenant, *kind_values, self._tenant, *run_values, limit, limit))
+
+    # An agent may send figures of up to 2^63 - 1: halves can be added up without an overflow.
+    _SUMMARIZE_RUNS: Final = """
+        SELECT {by}, +status, count(*), total(duration_seconds),
+        sum(data_added >> 32), sum(data_added & 4294967295),
+        sum(total_bytes_processed >> 32), sum(total_bytes_processed & 4294967295),
+        total(log_bytes >> 32) FILTER (WHERE log_state IN ('open', 'complete', 'truncated')),
+        total(log_bytes & 4294967295) FILTER (WHERE log_state IN ('open', 'complete', 'truncated'))
+        FROM backup_runs WHERE """
+    _BY_KEY_AND_STATUS: Final = " GROUP BY 1, 2"
+
+    def summarize_runs(self, query: RunQuery, by: SummaryColumn) -> Sequence[Tally]:
+        """Count and add up runs by group and status."""
+        select = self._SUMMARIZE_RUNS.replace("{by}", _DAY if by == "day" else f"+{by}")
+        rows: list[Row] = []
+        for terms in _searches(query_terms(self._tenant_id, query)):
+            where, parameters = _where(terms)
+            rows += self._fetch(f"{select}{where}{self._BY_KEY_AND_STATUS}", parameters)
+        return [
+            read_tally(by, (*row[:4], *(_joined(*row[place : place + 2]) for place in (4, 6, 8))), _id_of)
+            for row in rows
+        ]
 
     _ADD_TOKEN: Final = f"""
         INSERT INTO backup_agent_tokens (tenant_id, {_TOKEN}) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -429,26 +490,41 @@ def _where(terms: Sequence[Term]) -> tuple[str, list[bytes | str | int]]:
     """Turn terms into SQL.
 
     A ``+`` keeps SQLite from choosing an index by that column: where an agent or a policy is given, its own index
-    is the best (0.15 ms against 15.6). The indexes of successes and of others serve statements that repeat their
-    conditions.
+    is the best (0.15 ms against 15.6). The index of statuses other than success serves statements that repeat its
+    condition.
     """
     columns = {term.column for term in terms}
+    is_kind = _KINDS.keys() <= columns  # which have an index of their own
     conditions: list[str] = []
     parameters: list[bytes | str | int] = []
     for column, operator, value in terms:
         values: list[Any] = list(value) if operator == "in" or "," in column else [value]
         parameters += map(_bound, values)
-        if column == "policy_id" and "agent_id" in columns:
+        if column == "policy_id" and "agent_id" in columns and not is_kind:
             conditions.append("+policy_id = ?")
         elif column != "status":
             conditions.append(f"({column}) {operator} (?, ?)" if len(values) > 1 else f"{column} {operator} ?")
-        elif value == "success" and "policy_id" in columns and "agent_id" not in columns:
-            conditions.append("status = ? AND status = 'success'")
         elif operator == "=" and value != "success" and columns.isdisjoint(("agent_id", "policy_id")):
             conditions.append("status = ? AND status <> 'success'")
         else:
-            conditions.append(f"+status IN (?{', ?' * (len(values) - 1)})")
+            conditions.append(f"{'' if is_kind else '+'}status IN (?{', ?' * (len(values) - 1)})")
     return " AND ".join(conditions), parameters
+
+
+def _kinds_where(terms: Sequence[Term]) -> tuple[str, list[bytes | str | int]]:
+    """Turn terms into SQL on the columns of a kind of run."""
+    conditions: list[str] = []
+    parameters: list[bytes | str | int] = []
+    for column, operator, value in terms:
+        values: list[Any] = list(value) if operator == "in" else [value]
+        conditions.append(f"{_KINDS[column]} IN (?{', ?' * (len(values) - 1)})")
+        parameters += map(_bound, values)
+    return " AND ".join(conditions), parameters
+
+
+def _joined(high: float | None, low: float | None) -> int | None:
+    """Join the halves of a sum."""
+    return None if high is None or low is None else (int(high) << 32) + int(low)
 
 
 def _bound(value: UUID | datetime | str) -> bytes | str | int:

@@ -142,8 +142,24 @@ def m003_live_logs(database: Database) -> None:
         database.execute(f"ALTER TABLE backup_runs ADD COLUMN {column}")
 
 
+@migrations()
+def m004_index_of_kinds(database: Database) -> None:
+    """Find the newest runs of each policy, agent, task type and status; successes need no index of their own then."""
+    database.execute("DROP INDEX backup_runs_success")
+    database.execute(
+        "CREATE INDEX backup_runs_kind "
+        "ON backup_runs (tenant_id, policy_id, agent_id, task_type, status, start_time, id)"
+    )
+
+
 MIGRATION_NAMES: Final = frozenset(
-    migration.__name__ for migration in (m001_first_schema, m002_time_index_for_types_and_snapshots, m003_live_logs)
+    migration.__name__
+    for migration in (
+        m001_first_schema,
+        m002_time_index_for_types_and_snapshots,
+        m003_live_logs,
+        m004_index_of_kinds,
+    )
 )
 """Every migration that this version knows; a database with another was written by a newer one."""
 

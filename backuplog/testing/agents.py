@@ -84,6 +84,18 @@ class AgentContract(Contract):
             renamed = backuplog.register_agent(store, agent_id, hostname="db-02")
             assert renamed == attrs.evolve(first, hostname="db-02") == backuplog.get_agent(store, agent_id)
 
+    def test_a_removed_agent_is_unknown(self) -> None:
+        """An agent is removed once, of one tenant; its runs stay, and its results are refused."""
+        with self._known() as (store, agent_id):
+            other = store.for_tenant(uuid4())
+            backuplog.register_agent(other, agent_id)
+            run_id = backuplog.ingest_task_result(store, agent_id, payload()).run_id
+            assert (store.backend.remove_agent(agent_id), store.backend.remove_agent(agent_id)) == (True, False)
+            assert backuplog.get_run(store, run_id).agent_id == agent_id
+            with pytest.raises(backuplog.AgentNotFound):
+                backuplog.ingest_task_result(store, agent_id, payload())
+            assert backuplog.get_agent(other, agent_id).id == agent_id
+
     def test_agents_are_listed_all_or_some(self) -> None:
         """All agents of a tenant are listed, or those of some ids that there are, and none of another tenant's."""
         with self._known() as (store, agent_id):

@@ -97,6 +97,15 @@ class Expire(_Toy):
 
 
 @attrs.frozen
+class Remove(_Toy):
+    """Take the run and its log away."""
+
+    def change(self, stored: StoredRun) -> Decision[int]:
+        """Write nothing."""
+        return Decision(answer=stored.run.log_bytes, remove=True)
+
+
+@attrs.frozen
 class Renumber(_Toy):
     """Give the log a number that it has no chunks under."""
 
@@ -180,6 +189,55 @@ class ChangeContract(Contract):
             assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "replayed"
             assert backuplog.ingest_task_result(store, agent_id, {**sent, "log": "new"}).outcome == "updated"
             assert backuplog.read_log(store, run_id) == b"new"
+
+    def test_a_run_is_removed_with_its_log(self) -> None:
+        """A removed run is nowhere any more, nor is its log; others stay, and the same result creates it anew."""
+        with self._known() as (store, agent_id):
+            sent = [payload(log=b"x" * 1_500_000), payload(log="short"), payload(log="stays")]
+            ids = [backuplog.ingest_task_result(store, agent_id, result).run_id for result in sent]
+            other = store.for_tenant(uuid4())
+            backuplog.register_agent(other, agent_id)
+            backuplog.ingest_task_result(other, agent_id, sent[0])
+            assert store.backend.submit([Remove(ids[0]), Remove(ids[1]), Remove(ids[0]), Remove(uuid4())]) == [
+                1_500_000,
+                5,
+                -1,
+                -1,
+            ]
+            for run_id in ids[:2]:
+                with pytest.raises(backuplog.RunNotFound):
+                    backuplog.get_run(store, run_id)
+                assert chunk_offsets(store, run_id) == []
+            assert [run.id for run in backuplog.query_runs(store).runs] == [ids[2]]
+            assert backuplog.read_log(store, ids[2]) == b"stays"
+            assert len(backuplog.read_log(other, ids[0])) == 1_500_000
+            assert backuplog.ingest_task_result(store, agent_id, sent[0]).outcome == "created"
+            assert len(backuplog.read_log(store, ids[0])) == 1_500_000
+
+    def test_a_run_is_removed_and_created_in_one_call(self) -> None:
+        """Changes see those before them: a run that is removed comes anew, and one that comes is removed."""
+        with self._known() as (store, agent_id):
+            result = backuplog.TaskResult(
+                task_id=uuid4(), policy_id=uuid4(), task_type="backup", status="success", duration_seconds=1, log="log"
+            )
+            arriving = submission_of(store, agent_id, result, NOON)
+            remove: Any = Remove(result.task_id)
+            backend: Any = store.backend
+            assert backend.submit([arriving, remove])[1] == 3
+            assert backuplog.query_runs(store).total == 0
+            assert backend.submit([arriving])[0].outcome == "created"
+            answers = backend.submit([remove, arriving, arriving, remove, arriving])
+            outcomes = [getattr(answer, "outcome", answer) for answer in answers]
+            assert outcomes == [3, "created", "replayed", 3, "created"]
+            assert backuplog.read_log(store, result.task_id) == b"log"
+
+    def test_changes_that_skip_what_is_locked_create_nothing(self) -> None:
+        """With ``skip_locked``, runs that are there are changed as ever, and no run is created."""
+        with self._known() as (store, agent_id):
+            run_id = backuplog.ingest_task_result(store, agent_id, payload(log="log")).run_id
+            assert store.backend.submit([Expire(run_id), Expire(uuid4())], skip_locked=True) == [3, -1]
+            assert store.backend.submit([Remove(run_id)], skip_locked=True) == [3]
+            assert store.backend.submit([Remove(run_id)], skip_locked=True) == [-1]
 
     def test_a_log_is_removed_and_its_run_kept(self) -> None:
         """``expire_log`` removes a log, whole or growing, once; the run says what it was, and a replay is a replay."""

@@ -49,6 +49,8 @@ class DamageContract(TransactionalStoreContract):
         for known in self._damaged("backup_runs", column):
             _ours(backuplog.query_runs, known.store)
             _ours(backuplog.last_successes, known.store)
+            _ours(backuplog.latest_runs, known.store)
+            _ours(backuplog.summarize_runs, known.store, group_by="day")
             _ours(backuplog.get_run, known.store, known.run_id)
             _ours(backuplog.read_log, known.store, known.run_id)
             _ours(backuplog.tail_log, known.store, known.run_id, 1)

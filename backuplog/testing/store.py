@@ -9,6 +9,7 @@ from .delivery import DeliveryContract
 from .logs import LogContract
 from .masking import MaskingContract
 from .queries import QueryContract
+from .reports import ReportContract
 from .stateful import StatefulContract
 from .texts import TextContract
 from .threads import ThreadContract
@@ -18,6 +19,7 @@ class StoreContract(
     DeliveryContract,
     AgentContract,
     QueryContract,
+    ReportContract,
     LogContract,
     AppendContract,
     ClosingContract,

@@ -15,7 +15,6 @@ from psycopg.sql import SQL, Identifier
 
 import backuplog
 from backuplog import backend
-from backuplog_postgres import PostgresBackend
 from backuplog_postgres import migrate as migration
 from backuplog_postgres.migrate import MIGRATION_NAMES
 
@@ -136,8 +135,8 @@ def test_an_orchestrators_tables_are_left_alone(url: str, payload: Payload) -> N
     assert tables(url)["backuplog"] == {*backuplog.TABLES, "agents", "migrations"}
 
 
-def test_the_last_successes_cost_policies_that_failed_for_ever_nothing(store: backuplog.Store, url: str) -> None:
-    """A policy of 100,000 failures and no success is not looked at: few pages are read, by the index of successes."""
+def test_the_newest_runs_of_groups_cost_policies_that_failed_for_ever_nothing(store: backuplog.Store, url: str) -> None:
+    """A policy of 100,000 failures and no success is not walked over: few pages are read, by the index of kinds."""
     tenant = store.tenant_id
     columns = ", ".join(backend.STORED_RUN_COLUMNS)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -151,13 +150,17 @@ def test_the_last_successes_cost_policies_that_failed_for_ever_nothing(store: ba
             [tenant, tenant],
         )
         connection.execute("VACUUM ANALYZE backuplog.backup_runs")
-        statement = PostgresBackend._LIST_LAST_SUCCESSES.replace("{schema}", "backuplog").replace(
-            "%(tenant)b", f"'{tenant}'"
-        )
-        plan: Any = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}").fetchone()
-    top = plan[0][0]["Plan"]
-    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 60
-    assert "backup_runs_success" in str(plan)
+    asked: list[Any] = []
+    vars(store.backend)["_runs"] = lambda *given: asked.append(given) or []
+    for query in (backuplog.RunQuery(status="success"), backuplog.RunQuery(status=("success", "warning"))):
+        store.backend.list_newest(query, ["policy_id"])
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement, parameters in asked:
+            text = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.replace('{schema}', 'backuplog')}"
+            plan: Any = connection.execute(text, parameters).fetchone()
+            top = plan[0][0]["Plan"]
+            assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 60
+            assert "backup_runs_kind" in str(plan)
 
 
 def test_threads_that_migrate_at_once_agree(url: str) -> None:

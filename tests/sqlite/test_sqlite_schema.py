@@ -4,6 +4,7 @@ import gc
 import shutil
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,6 @@ import pytest
 from sqlite_utils import Database, Migrations
 
 import backuplog
-from backuplog_sqlite import SqliteBackend
 
 Payload = Callable[..., dict[str, Any]]
 SETTINGS = {
@@ -24,6 +24,7 @@ SETTINGS = {
     "secure_delete": 2,
     "journal_size_limit": 67_108_864,
 }
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 FROZEN = Path(__file__).parent.parent / "data" / "sqlite" / "schema-1.db"
 
 
@@ -102,21 +103,8 @@ def test_a_table_in_the_way_is_named(tmp_path: Path, table: str) -> None:
     connection.close()
 
 
-def test_the_last_successes_are_found_by_their_index(tmp_path: Path) -> None:
-    """A policy of 100,000 failures and no success costs nothing: every search goes by the index of successes."""
-    with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
-        backend: Any = store.backend
-        statement = f"EXPLAIN QUERY PLAN {SqliteBackend._LIST_LAST_SUCCESSES}"
-        plan = [detail for *_, detail in backend._fetch(statement, {"tenant": bytes(16)})]
-    searches = [detail for detail in plan if "backup_runs" in detail]
-    assert sum("INDEX backup_runs_success (" in detail for detail in searches) == 3
-    assert [detail for detail in searches if "backup_runs_success" not in detail] == [
-        "SEARCH backup_runs USING INDEX sqlite_autoindex_backup_runs_1 (tenant_id=? AND id=?)"
-    ]
-
-
-def searches_of(store: backuplog.Store, query: backuplog.RunQuery) -> list[str]:
-    """List how SQLite searches for the runs that a query lists and counts."""
+def searches_of(store: backuplog.Store, report: Callable[[backuplog.Store], object]) -> list[str]:
+    """List how SQLite searches for the runs of a report."""
     backend: Any = store.backend
     asked: list[str] = []
     fetch = backend._fetch
@@ -126,14 +114,42 @@ def searches_of(store: backuplog.Store, query: backuplog.RunQuery) -> list[str]:
         return fetch(statement, parameters)
 
     vars(backend)["_fetch"] = note
-    assert backuplog.query_runs(store, query).total == 0
+    report(store)
+    del vars(backend)["_fetch"]
     return [detail for detail in asked if "backup_runs" in detail]
+
+
+def test_the_newest_runs_of_groups_are_found_by_their_index(tmp_path: Path) -> None:
+    """Whatever is asked, runs of other groups and statuses are not looked at: every search goes by the whole key."""
+    with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
+        for query in (
+            backuplog.RunQuery(),
+            backuplog.RunQuery(status=("success", "warning", "failed")),
+            backuplog.RunQuery(agent_id=store.tenant_id, policy_id=store.tenant_id, task_type="backup", until=NOW),
+        ):
+            searches = searches_of(store, lambda store, query=query: store.backend.list_newest(query, ["policy_id"]))
+            key = "SEARCH backup_runs USING INDEX sqlite_autoindex_backup_runs_1 (tenant_id=? AND id=?)"
+            kinds = [detail for detail in searches if detail != key]
+            assert len(kinds) == 3
+            assert all("USING COVERING INDEX backup_runs_kind (tenant_id=?" in detail for detail in kinds)
+            assert "policy_id=? AND agent_id=? AND task_type=? AND status=?" in str(kinds)
+            assert "(policy_id,agent_id,task_type,status)>(?,?,?,?)" in str(kinds)
+
+
+def test_failures_since_a_success_are_counted_in_the_index_of_kinds(tmp_path: Path) -> None:
+    """Counting the runs of one kind since a time reads those only, and no row of the table."""
+    query = backuplog.RunQuery(agent_id=UUID(int=1), policy_id=UUID(int=2), task_type="x", status="failed", since=NOW)
+    with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
+        searches = searches_of(store, lambda store: store.backend.count_runs(query))
+    by = "tenant_id=? AND policy_id=? AND agent_id=? AND task_type=? AND status=? AND start_time>?"
+    assert searches == [f"SEARCH backup_runs USING COVERING INDEX backup_runs_kind ({by})"]
 
 
 def test_active_runs_are_found_by_the_index_of_rare_statuses(tmp_path: Path) -> None:
     """What is active now is asked for by one search for each status, and never by reading a tenant's runs."""
     with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
-        searches = searches_of(store, backuplog.RunQuery(status=("pending", "running")))
+        query = backuplog.RunQuery(status=("pending", "running"))
+        searches = searches_of(store, lambda store: backuplog.query_runs(store, query))
     assert len(searches) == 4
     assert all("backup_runs_status (tenant_id=? AND status=?)" in detail for detail in searches)
 
@@ -142,11 +158,9 @@ def test_active_runs_are_found_by_the_index_of_rare_statuses(tmp_path: Path) -> 
 def test_types_and_snapshots_are_found_in_the_index_by_time(tmp_path: Path, filters: dict[str, str]) -> None:
     """Runs of a type and the run of a snapshot are counted without the table, and listed in order without sorting."""
     with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
-        searches = searches_of(store, backuplog.RunQuery(**filters))
-    assert searches == [
-        "SEARCH backup_runs USING INDEX backup_runs_time (tenant_id=?)",
-        "SEARCH backup_runs USING COVERING INDEX backup_runs_time (tenant_id=?)",
-    ]
+        searches = searches_of(store, lambda store: backuplog.query_runs(store, backuplog.RunQuery(**filters)))
+    assert searches[0] == "SEARCH backup_runs USING INDEX backup_runs_time (tenant_id=?)"
+    assert searches[1].startswith("SEARCH backup_runs USING COVERING INDEX")
 
 
 def test_room_is_given_back_in_steps(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import attrs
 
 from backuplog.backend import (
     DEFAULT_TENANT,
+    READABLE_STATES,
     Agent,
     AgentNotFound,
     AgentToken,
@@ -18,9 +19,12 @@ from backuplog.backend import (
     BackupRun,
     Change,
     Chunk,
+    GroupColumn,
     RunQuery,
     StoredRun,
     StoreError,
+    SummaryColumn,
+    Tally,
     query_terms,
 )
 
@@ -81,20 +85,31 @@ class DictBackend:
             agents = [agent for (tenant_id, _), agent in tables.agents.items() if tenant_id == self.tenant_id]
         return [agent for agent in agents if ids is None or agent.id in ids]
 
-    def submit(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+    def remove_agent(self, agent_id: UUID) -> bool:
+        """Remove an agent."""
+        return self._open().agents.pop((self.tenant_id, agent_id), None) is not None
+
+    def submit(
+        self,
+        changes: Sequence[Change[AnswerT]],
+        *,
+        skip_locked: bool = False,  # noqa: ARG002 - one lock is all there is
+    ) -> list[AnswerT | AgentNotFound]:
         """Make changes to copies, and keep them when all have been made, so that a failure leaves nothing."""
         tables = self._open()
         answers: list[AnswerT | AgentNotFound] = []
-        written: dict[tuple[UUID, UUID], tuple[StoredRun, list[tuple[int, Chunk]]]] = {}
+        written: dict[tuple[UUID, UUID], tuple[StoredRun, list[tuple[int, Chunk]]] | None] = {}
         with tables.lock:
             for change in changes:
                 if change.requires_agent and (self.tenant_id, change.requires_agent) not in tables.agents:
                     answers.append(AgentNotFound())
                     continue
                 key = self.tenant_id, change.run_id
-                stored, chunks = written.get(key) or tables.runs.get(key) or (None, [])
+                stored, chunks = (written[key] if key in written else tables.runs.get(key)) or (None, [])
                 decision = change.decide(stored)
                 answers.append(decision.answer)
+                if decision.remove:
+                    written[key] = None
                 if decision.write is not None:
                     first, end = decision.drop, decision.drop_until
                     kept = [
@@ -104,7 +119,11 @@ class DictBackend:
                     ]
                     version = decision.write.log_version
                     written[key] = decision.write, [*kept, *((version, chunk) for chunk in decision.chunks)]
-            tables.runs.update(written)  # Run and log at once: readers take no lock.
+            for key, row in written.items():  # Run and log at once: readers take no lock.
+                if row is None:
+                    tables.runs.pop(key, None)
+                else:
+                    tables.runs[key] = row
         return answers
 
     def find_run(self, run_id: UUID) -> StoredRun | None:
@@ -135,10 +154,31 @@ class DictBackend:
         terms = query_terms(self.tenant_id, query)
         return [run for run in runs if all(OPERATORS[how](getattr(run, name), value) for name, how, value in terms)]
 
-    def list_last_successes(self) -> Sequence[BackupRun]:
-        """List each policy's newest success."""
-        runs = sorted(self._matching(RunQuery(status="success")), key=_place)
-        return list({run.policy_id: run for run in runs}.values())
+    def list_newest(self, query: RunQuery, by: Sequence[GroupColumn], *, limit: int = 1) -> Sequence[BackupRun]:
+        """List each group's newest runs."""
+        groups: dict[tuple[object, ...], list[BackupRun]] = {}
+        for run in sorted(self._matching(query), key=_place, reverse=True):
+            groups.setdefault(tuple(getattr(run, column) for column in by), []).append(run)
+        return [run for runs in groups.values() for run in runs[:limit]]
+
+    def summarize_runs(self, query: RunQuery, by: SummaryColumn) -> Sequence[Tally]:
+        """Count and add up runs by group and status."""
+        groups: dict[tuple[Any, str], list[BackupRun]] = {}
+        for run in self._matching(query):
+            key = run.start_time.date() if by == "day" else getattr(run, by)
+            groups.setdefault((key, run.status), []).append(run)
+        return [
+            Tally(
+                key=key,
+                status=status,
+                runs=len(runs),
+                duration_seconds=sum(run.duration_seconds for run in runs),
+                data_added=_sum_of("data_added", runs),
+                total_bytes_processed=_sum_of("total_bytes_processed", runs),
+                log_bytes=sum(run.log_bytes for run in runs if run.log_state in READABLE_STATES),
+            )
+            for (key, status), runs in groups.items()
+        ]
 
     def add_token(self, token: AgentToken) -> None:
         """Store a token."""
@@ -168,6 +208,11 @@ class DictBackend:
         if self.tables.closed:
             raise StoreError("the store is closed: open it again")
         return self.tables
+
+
+def _sum_of(figure: str, runs: Sequence[BackupRun]) -> int | None:
+    known = [value for run in runs if (value := getattr(run.stats, figure, None)) is not None]
+    return sum(known) if known else None
 
 
 def _place(run: BackupRun) -> tuple[datetime, bytes]:
