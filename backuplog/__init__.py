@@ -57,6 +57,7 @@ from .model import (
 from .observe import IngestEvent, LoggingObserver, Observer
 from .parsers import parse_log
 from .query import get_run, last_successes, query_runs
+from .reap import reap_stale
 from .redact import Redacted, Redactor, SecretRedactor
 from .report import LatestRun, RunSummary, latest_runs, summarize_runs
 from .row import TABLES
@@ -134,6 +135,7 @@ __all__ = [
     "query_runs",
     "read_log",
     "read_log_since",
+    "reap_stale",
     "register_agent",
     "reparse",
     "revoke_agent_token",

@@ -14,7 +14,7 @@ from .chunk import CHUNK_BYTES, DROPPED, MAX_LOG_BYTES, WHOLE_BYTES, border
 from .errors import FieldError, InvalidQuery, LogClosed, LogExpired, LogOffsetMismatch, LogReplaced
 from .log import piece_at, pieces_of
 from .model import LogState
-from .normalise import argument, as_log_cap, as_time
+from .normalise import LOST, argument, as_log_cap, as_time
 from .redact import feed
 from .store import Store
 
@@ -81,7 +81,7 @@ def append_log(
     for start in range(0, max(1, len(data)), _MOST_AT_ONCE):
         piece = partial(grow, data=data[start : start + _MOST_AT_ONCE], offset=offset + start)
         grown = amend(store, run_id, agent_id, piece)
-        if grown.run.is_active and grown.run.log_state is LogState.OPEN and grown.run.log_bytes > max_log_bytes:
+        if grown.run.may_go_on and grown.run.log_state is LogState.OPEN and grown.run.log_bytes > max_log_bytes:
             with suppress(LogReplaced):  # The next piece sees to it.
                 _keep_ends(store, grown, max_log_bytes)
         length = grown.log_end
@@ -93,7 +93,7 @@ def _unknown(store: Store, stored: StoredRun, data: bytes, offset: int) -> bytes
     end, stop = stored.log_end, offset + len(data)
     if offset > end:
         raise LogOffsetMismatch(end)
-    if stop > end and not stored.run.is_active:
+    if stop > end and not stored.run.may_go_on:
         raise LogClosed(end)
     if stored.run.log_state is LogState.EXPIRED:
         raise LogExpired
@@ -138,6 +138,7 @@ def _growth(store: Store, stored: StoredRun, data: bytes, now: datetime) -> Amen
     shown = redacted.shown
     grown = attrs.evolve(
         log.run,
+        status="running" if run.status == LOST else run.status,  # It is heard of again.
         log_state=LogState.OPEN,
         log_bytes=log.run.log_bytes + len(shown),
         log_sha256=None,

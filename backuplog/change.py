@@ -57,12 +57,12 @@ class StoredRun:
     @property
     def begins_anew(self) -> bool:
         """Whether the log cannot go on: it is lost, or a running task brought it with an end that is not its own."""
-        return self.run.log_state is LogState.LOST or (self._was_cut and self.run.is_active)
+        return self.run.log_state is LogState.LOST or (self._was_cut and self.run.may_go_on)
 
     @property
     def has_unknown_end(self) -> bool:
         """Whether it is not known any more how many bytes of the log came: it expired, or was cut when it came."""
-        return self.run.log_state is LogState.EXPIRED or (self._was_cut and not self.run.is_active)
+        return self.run.log_state is LogState.EXPIRED or (self._was_cut and not self.run.may_go_on)
 
     @property
     def _was_cut(self) -> bool:

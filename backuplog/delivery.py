@@ -13,6 +13,7 @@ from .change import READABLE_STATES, Amendment, Decision, StoredRun
 from .chunk import DROPPED, Log
 from .errors import AgentNotFound, LogClosed, LogOffsetMismatch, RunConflict
 from .model import BackupRun, LogState, Outcome, Receipt, RunStats
+from .normalise import LOST
 
 _SIZES: Final = frozenset({"data_added", "total_bytes_processed", "data_added_packed", "data_compressed"})
 _REMEMBERED: Final = 16
@@ -115,11 +116,11 @@ class Submission:
                 log_held=self.log_held,
             )
             return self._decision(Outcome.UPDATED, run, found, self.log, drop=0)
-        if self.digest == stored.digest:
+        if self.digest == stored.digest and not (self.run.is_active and stored.run.status == LOST):
             return self._decision(Outcome.REPLAYED, stored.run)
-        if self.digest in stored.superseded or (self.run.is_active and not stored.run.is_active):
+        if self.digest in stored.superseded or (self.run.is_active and not stored.run.may_go_on):
             return self._decision(Outcome.STALE, stored.run)
-        if not stored.run.is_active and self._ended_before(stored):
+        if not stored.run.may_go_on and self._ended_before(stored):
             # Remembered, so that a retry stays stale even when what is stored by then has no end time to compare.
             late, superseded = stored.superseded[:-_REMEMBERED], stored.superseded[-_REMEMBERED:]
             remembered = attrs.evolve(stored, superseded=((*late, self.digest)[-_REMEMBERED:] + superseded))
@@ -138,7 +139,7 @@ class Submission:
     def _replace(self, stored: StoredRun) -> Decision[Answer]:
         """Put the result in the place of an older one, whose log stays if its task was active and no other came."""
         is_meant = self.claim.size or self.claim.sha256
-        if self.brings_log or not (stored.run.is_active or is_meant):
+        if self.brings_log or not (stored.run.may_go_on or is_meant):
             write = self._replacing(stored, attrs.evolve(self._first(), log_version=stored.log_version + 1))
             return self._decision(Outcome.UPDATED, write.run, write, self.log, drop=0)
         if self.run.is_active:
@@ -168,7 +169,7 @@ class Submission:
     def _mismatch(self, stored: StoredRun) -> Decision[Answer]:
         """Say where to go on; to whom can go on."""
         end = stored.log_end
-        return Decision(answer=LogOffsetMismatch(end) if stored.run.is_active else LogClosed(end))
+        return Decision(answer=LogOffsetMismatch(end) if stored.run.may_go_on else LogClosed(end))
 
     def _cut(self, log: StoredRun) -> StoredRun:
         """Return a log of which no more will come, with what is missing according to the agent."""
@@ -219,7 +220,7 @@ class Submission:
         """Whether the log that a run lacks comes with the same result, or with an earlier one that had lost it."""
         if stored.run.log_state is not LogState.LOST or self.log is None:
             return False
-        if self.log_held and not stored.run.is_active:  # It would never be shown whole.
+        if self.log_held and not stored.run.may_go_on:  # It would never be shown whole.
             return False
         is_earlier = self.digest in stored.superseded and self.run.log_sha256 == stored.run.log_sha256
         return self.digest == stored.digest or is_earlier

@@ -302,8 +302,8 @@ class BackupRun:
         agent_id: The agent that ran it.
         policy_id: The policy that was executed.
         task_type: The type of task, such as ``backup``, ``check`` or ``prune``.
-        status: The canonical status: ``success``, ``warning``, ``failed``, ``cancelled``, ``running``, ``pending``, or
-            another word in lower case.
+        status: The canonical status: ``success``, ``warning``, ``failed``, ``cancelled``, ``running``, ``pending``,
+            ``lost`` (see ``reap_stale``), or another word in lower case.
         start_time: When the task started, in UTC. If the agent did not say, the end minus the duration, but not before
             year 1.
         end_time: When the task ended, in UTC. If the agent did not say, when the result was received. None while the
@@ -347,6 +347,11 @@ class BackupRun:
     def is_active(self) -> bool:
         """Whether the task is pending or running."""
         return self.status in normalise.ACTIVE_STATUSES
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether more may come of the task: it is active, or was lost, and may be heard of again."""
+        return self.is_active or self.status == normalise.LOST
 
     @property
     def is_dry_run(self) -> bool:

@@ -17,7 +17,10 @@ from .errors import FieldError, InvalidInput, StoreError
 ACTIVE_STATUSES: Final = frozenset({"pending", "running"})
 """The statuses of a task that has not ended; every other status is final."""
 
-STATUSES: Final = ACTIVE_STATUSES | {"success", "warning", "failed", "cancelled"}
+LOST: Final = "lost"
+"""The status of a task that was active and not heard of for too long: whatever comes of it after all replaces it."""
+
+STATUSES: Final = ACTIVE_STATUSES | {"success", "warning", "failed", "cancelled", LOST}
 """The canonical words; an agent may use others."""
 
 STATUS_SYNONYMS: Final = {

@@ -11,7 +11,7 @@ import attrs
 from .agent import require_agent
 from .errors import FieldError, InvalidQuery
 from .model import BackupRun, RunQuery
-from .normalise import ACTIVE_STATUSES, argument, as_time
+from .normalise import ACTIVE_STATUSES, LOST, argument, as_time
 from .query import newest_runs
 from .row import GROUP_COLUMNS, SummaryColumn, Tally
 from .store import Store, require_store
@@ -21,7 +21,7 @@ GroupBy: TypeAlias = Literal["agent", "policy", "task_type", "status", "day", "w
 
 REPORTED: Final = ("success", "warning")
 """The statuses of a run that did its work, if perhaps not all of it."""
-FAILURES: Final = ("failed", "lost")
+FAILURES: Final = ("failed", LOST)
 """The statuses of a run that did not, or of which nobody knows."""
 
 _COLUMNS: Final[dict[GroupBy, SummaryColumn]] = {

@@ -41,6 +41,7 @@ ORDER = [
     "agent",
     "query",
     "report",
+    "reap",
     "log",
     "amend",
     "append",

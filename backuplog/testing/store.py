@@ -9,6 +9,7 @@ from .delivery import DeliveryContract
 from .logs import LogContract
 from .masking import MaskingContract
 from .queries import QueryContract
+from .reaping import ReapingContract
 from .reports import ReportContract
 from .stateful import StatefulContract
 from .texts import TextContract
@@ -20,6 +21,7 @@ class StoreContract(
     AgentContract,
     QueryContract,
     ReportContract,
+    ReapingContract,
     LogContract,
     AppendContract,
     ClosingContract,
