@@ -56,12 +56,16 @@ from .model import (
 )
 from .observe import IngestEvent, LoggingObserver, Observer
 from .parsers import parse_log
+from .prune import prune
 from .query import get_run, last_successes, query_runs
 from .reap import reap_stale
 from .redact import Redacted, Redactor, SecretRedactor
+from .remove import remove_agent, remove_tenant
 from .report import LatestRun, RunSummary, latest_runs, summarize_runs
+from .retention import RetentionPolicy
 from .row import TABLES
 from .store import Store, open_store
+from .sweep import PruneReport
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
 
 __all__ = [
@@ -96,11 +100,13 @@ __all__ = [
     "Outcome",
     "PayloadTooLarge",
     "Progress",
+    "PruneReport",
     "RateLimited",
     "Receipt",
     "Redacted",
     "Redactor",
     "ReparseReport",
+    "RetentionPolicy",
     "RunConflict",
     "RunNotFound",
     "RunPage",
@@ -132,11 +138,14 @@ __all__ = [
     "open_store",
     "parse_log",
     "parse_task_result",
+    "prune",
     "query_runs",
     "read_log",
     "read_log_since",
     "reap_stale",
     "register_agent",
+    "remove_agent",
+    "remove_tenant",
     "reparse",
     "revoke_agent_token",
     "summarize_runs",

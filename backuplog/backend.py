@@ -211,6 +211,16 @@ class Backend(Protocol):
         """
         ...
 
+    def reclaim(self) -> int:
+        """Give a little of the room that removed logs took back to the operating system, in a few milliseconds.
+
+        A database that reuses that room, or gives it back by itself, does nothing.
+
+        Returns:
+            How many bytes were given back; 0 if there is nothing to give back, or too little to be worth it.
+        """
+        ...
+
     def find_run(self, run_id: UUID) -> StoredRun | None:
         """Find a run with everything stored beside it, exactly as it was last written.
 

@@ -22,7 +22,7 @@ DEFAULT_TENANT: Final = UUID(int=0)
 _Model = TypeVar("_Model")
 
 
-def _refusing_with(error: type[InvalidInput]) -> Callable[[type[_Model]], type[_Model]]:
+def refusing_with(error: type[InvalidInput]) -> Callable[[type[_Model]], type[_Model]]:
     """Make a class raise one error that names every bad field, where attrs alone stops at the first converter."""
 
     def decorate(cls: type[_Model]) -> type[_Model]:
@@ -88,7 +88,7 @@ class LogState(StrEnum):
     """The log was removed because of its age; ``log_bytes`` and ``log_sha256`` still describe it."""
 
 
-@_refusing_with(InvalidTaskResult)
+@refusing_with(InvalidTaskResult)
 @attrs.frozen(kw_only=True)
 class RunStats:
     """Figures of a run, as its tool reported them. An unknown figure is None, never 0.
@@ -161,7 +161,7 @@ def as_stats(value: RunStats | None) -> RunStats | None:
     return None if value == _NO_STATS else value
 
 
-@_refusing_with(InvalidTaskResult)
+@refusing_with(InvalidTaskResult)
 @attrs.frozen(kw_only=True)
 class Progress:
     """How far a task that still runs has come. An unknown figure is None, never 0.
@@ -198,7 +198,7 @@ def as_progress(value: Progress | None) -> Progress | None:
     return None if value == _NO_PROGRESS else value
 
 
-@_refusing_with(InvalidTaskResult)
+@refusing_with(InvalidTaskResult)
 @attrs.frozen(kw_only=True)
 class TaskResult:
     """The result of one task, as its agent sends it.
@@ -248,7 +248,7 @@ class TaskResult:
         return self.status in normalise.ACTIVE_STATUSES
 
 
-@_refusing_with(InvalidAgent)
+@refusing_with(InvalidAgent)
 @attrs.frozen(kw_only=True)
 class Agent:
     """A machine that runs backup tasks and may send their results.
@@ -359,7 +359,7 @@ class BackupRun:
         return self.stats is not None and self.stats.dry_run is True
 
 
-@_refusing_with(InvalidQuery)
+@refusing_with(InvalidQuery)
 @attrs.frozen(kw_only=True)
 class RunQuery:
     """Which runs to list: those that match every given filter, newest first.

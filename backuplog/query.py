@@ -105,12 +105,18 @@ def last_successes(store: Store) -> list[BackupRun]:
 def newest_runs(store: Store, query: RunQuery, by: Sequence[GroupColumn]) -> Iterator[BackupRun]:
     """Return the newest run of each group that is no dry run, among those that match."""
     for run in store.call(store.backend.list_newest, query, by):
-        newest: BackupRun | None = run
-        if run.is_dry_run:
-            group = attrs.evolve(query, **{column: getattr(run, column) for column in by})
-            newest = next((earlier for earlier in runs_after(store, group, run) if not earlier.is_dry_run), None)
+        group = attrs.evolve(query, **{column: getattr(run, column) for column in by})
+        newest = newest_run(store, group) if run.is_dry_run else run
         if newest is not None:
             yield newest
+
+
+def newest_run(store: Store, query: RunQuery) -> BackupRun | None:
+    """Return the newest run that is no dry run among those that match; None if there is none."""
+    newest = next(iter(store.call(store.backend.list_runs, query, after=None, limit=1)), None)
+    if newest is None or not newest.is_dry_run:
+        return newest
+    return next((run for run in runs_after(store, query, newest) if not run.is_dry_run), None)
 
 
 def runs_after(store: Store, query: RunQuery, last: BackupRun | None = None) -> Iterator[BackupRun]:

@@ -1,6 +1,7 @@
 """The backend: what backuplog's contract asks for, as SQL beside the function that runs it."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
@@ -288,27 +289,42 @@ class PostgresBackend:
         creating = {run_id: decision for run_id, (_, decision) in firsts.items()}
         created, stored = self._create_or_lock(cursor, run_ids, creating, skip_locked=skip_locked)
         answers: list[AnswerT | AgentNotFound] = [AgentNotFound() for _ in changes]
+        updated: dict[UUID, tuple[StoredRun, Decision[AnswerT]]] = {}  # what is to be written, all of it at once
         removed: set[UUID] = set()
         for number, change in known.items():
+            if change.run_id in updated or change.run_id in removed:
+                self._write(cursor, updated, removed)
+                updated, removed = {}, set()
             before = stored.get(change.run_id)
             if change.run_id in created and firsts[change.run_id][0] == number:
                 decision = firsts[change.run_id][1]
             else:
                 decision = change.decide(before)
-                if decision.write is not None and change.run_id in removed:  # by a change before it, in this call
-                    self._remove(cursor, removed)
-                    removed = set()
+                if decision.write is not None and before is not None:
+                    updated[change.run_id] = before, decision
+                elif decision.write is not None:  # A change before it, in this call, has removed the run.
                     self._insert(cursor, [decision])
                     self._write_logs(cursor, [decision])
-                elif decision.write is not None and before is not None:
-                    self._update(cursor, before, decision.write, decision)
             answers[number] = decision.answer
             if decision.write is not None:
                 stored[change.run_id] = decision.write
             elif decision.remove and stored.pop(change.run_id, None) is not None:
                 removed.add(change.run_id)
-        self._remove(cursor, removed)
+        self._write(cursor, updated, removed)
         return answers
+
+    def _write(
+        self, cursor: Cursor, updated: Mapping[UUID, tuple[StoredRun, Decision[Any]]], removed: set[UUID]
+    ) -> None:
+        """Write what was decided about runs that are there. Many take 0.4 of the time in a pipeline."""
+        with cursor.connection.pipeline() if len(updated) > 1 else nullcontext():
+            for stored, decision in updated.values():
+                if decision.write is not None:
+                    self._update(cursor, stored, decision.write)
+        self._write_logs(cursor, [decision for _, decision in updated.values()])
+        self._drop_logs(cursor, removed)
+        if removed:
+            self._execute(cursor, self._REMOVE_RUNS, (self._tenant_id, list(removed)))
 
     def _create_or_lock(
         self, cursor: Cursor, run_ids: set[UUID], creating: Mapping[UUID, Decision[Any]], *, skip_locked: bool
@@ -369,18 +385,11 @@ class PostgresBackend:
         rows = self._execute(cursor, statement, (self._tenant_id, list(run_ids)))
         return {row[0]: read_stored_run(self._tenant_id, row, _same, moment_of) for row in rows}
 
-    _DROP_LOGS: Final = "DELETE FROM {schema}.backup_run_logs WHERE tenant_id = %b AND run_id = ANY (%b)"
     _REMOVE_RUNS: Final = "DELETE FROM {schema}.backup_runs WHERE tenant_id = %b AND id = ANY (%b)"
-
-    def _remove(self, cursor: Cursor, run_ids: set[UUID]) -> None:
-        if run_ids:
-            key = self._tenant_id, list(run_ids)
-            self._execute(cursor, self._DROP_LOGS, key)
-            self._execute(cursor, self._REMOVE_RUNS, key)
 
     _UPDATE_RUN: Final = "UPDATE {schema}.backup_runs SET {changes} WHERE tenant_id = %b AND id = %b"
 
-    def _update(self, cursor: Cursor, stored: StoredRun, write: StoredRun, decision: Decision[Any]) -> None:
+    def _update(self, cursor: Cursor, stored: StoredRun, write: StoredRun) -> None:
         """Set what has changed only: PostgreSQL would write a long message or a list of failed items anew."""
         rows = zip(_PARAMETERS, stored_run_row(stored, _same, _same), stored_run_row(write, _same, _same), strict=True)
         changed = {column: value for column, before, value in rows if value != before}
@@ -388,7 +397,12 @@ class PostgresBackend:
             changes = ", ".join(f"{column} = {_PARAMETERS[column]}" for column in changed)
             key = self._tenant_id, write.run.id
             self._execute(cursor, self._UPDATE_RUN.replace("{changes}", changes), (*changed.values(), *key))
-        self._write_logs(cursor, [decision])
+
+    _DROP_LOGS: Final = "DELETE FROM {schema}.backup_run_logs WHERE tenant_id = %b AND run_id = ANY (%b)"
+
+    def _drop_logs(self, cursor: Cursor, run_ids: Collection[UUID]) -> None:
+        if run_ids:
+            self._execute(cursor, self._DROP_LOGS, (self._tenant_id, list(run_ids)))
 
     _DROP_CHUNKS: Final = (
         "DELETE FROM {schema}.backup_run_logs WHERE tenant_id = %b AND run_id = %b AND byte_offset >= %b"
@@ -400,9 +414,12 @@ class PostgresBackend:
     _COPY_CHUNKS: Final = f"COPY {{schema}}.backup_run_logs ({_CHUNK_KEY}, {_CHUNK}) FROM STDIN (FORMAT BINARY)"
 
     def _write_logs(self, cursor: Cursor, decisions: Collection[Decision[Any]]) -> None:
-        for decision in decisions:
-            if decision.write is not None and decision.drop is not None:
-                key = self._tenant_id, decision.write.run.id, decision.drop
+        written = [(decision.write.run.id, decision) for decision in decisions if decision.write is not None]
+        whole = {run_id for run_id, decision in written if (decision.drop, decision.drop_until) == (0, None)}
+        self._drop_logs(cursor, whole)
+        for run_id, decision in written:
+            if decision.drop is not None and run_id not in whole:
+                key = self._tenant_id, run_id, decision.drop
                 if decision.drop_until is None:
                     self._execute(cursor, self._DROP_CHUNKS, key)
                 else:
@@ -427,6 +444,10 @@ class PostgresBackend:
                 copy.set_types(_CHUNK_TYPES)
                 for row in chain([first, second], rows):
                     copy.write_row(row)
+
+    def reclaim(self) -> int:
+        """Leave it to autovacuum, for which the tables of logs have settings of their own."""
+        return 0
 
     _FIND_RUN: Final = f"SELECT {_STORED_RUN} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = %b"
 

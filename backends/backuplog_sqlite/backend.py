@@ -314,6 +314,10 @@ class SqliteBackend:
             ),
         )
 
+    def reclaim(self) -> int:
+        """Give 2 MiB of a file back, if much of it is free and it is not the caller's connection that has it open."""
+        return self._connections.reclaim() if isinstance(self._connections, OwnConnections) else 0
+
     def find_run(self, run_id: UUID) -> StoredRun | None:
         """Find a run with all that stands beside it."""
         return self._connections.read(lambda cursor: self._stored_run(cursor, run_id))

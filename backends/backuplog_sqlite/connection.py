@@ -22,6 +22,8 @@ from .read_only import ReadOnlyConnections
 MEMORY: Final = ":memory:"
 _IDLE_READERS: Final = 8
 _WAL_RETRY_SECONDS: Final = 0.01
+_SIZES: Final = ("page_count", "freelist_count", "page_size")
+_FREE_BYTES: Final = 16 * 1024 * 1024
 
 _Returned = TypeVar("_Returned")
 
@@ -95,6 +97,22 @@ class OwnConnections:
                     connection.close()
                 else:
                     self._idle.append(connection)
+
+    def reclaim(self) -> int:
+        """Give up to 500 pages at the end of the file back, if more than a tenth of it, and than 16 MiB, is free.
+
+        What is left is used again by what comes. Moving 500 pages takes 20 to 50 ms.
+        """
+
+        def step(cursor: sqlite3.Cursor) -> int:
+            [(pages,), (free,), (size,)] = (cursor.execute(f"PRAGMA {name}").fetchone() for name in _SIZES)
+            if free * size < _FREE_BYTES or free < pages // 10:
+                return 0
+            cursor.executescript("PRAGMA incremental_vacuum(500)")  # execute() would free one page
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            return int((pages - cursor.execute("PRAGMA page_count").fetchone()[0]) * size)
+
+        return self._use_writer(step, is_transaction=False, seconds=self._busy_timeout)
 
     def _use_writer(
         self, work: Callable[[sqlite3.Cursor], _Returned], *, is_transaction: bool, seconds: float

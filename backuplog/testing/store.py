@@ -8,6 +8,7 @@ from .closings import ClosingContract
 from .delivery import DeliveryContract
 from .logs import LogContract
 from .masking import MaskingContract
+from .pruning import PruningContract
 from .queries import QueryContract
 from .reaping import ReapingContract
 from .reports import ReportContract
@@ -22,6 +23,7 @@ class StoreContract(
     QueryContract,
     ReportContract,
     ReapingContract,
+    PruningContract,
     LogContract,
     AppendContract,
     ClosingContract,

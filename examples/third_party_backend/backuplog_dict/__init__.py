@@ -126,6 +126,10 @@ class DictBackend:
                     tables.runs[key] = row
         return answers
 
+    def reclaim(self) -> int:
+        """Do nothing: Python frees what is removed."""
+        return 0
+
     def find_run(self, run_id: UUID) -> StoredRun | None:
         """Find a run."""
         return self._open().runs.get((self.tenant_id, run_id), (None, []))[0]
