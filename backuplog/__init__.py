@@ -55,6 +55,7 @@ from .model import (
     TaskResult,
 )
 from .observe import IngestEvent, LoggingObserver, Observer
+from .overdue import Expectation, Overdue
 from .parsers import parse_log
 from .prune import prune
 from .query import get_run, last_successes, query_runs
@@ -80,6 +81,7 @@ __all__ = [
     "BackupRun",
     "BackuplogError",
     "CorruptLog",
+    "Expectation",
     "FieldError",
     "Forbidden",
     "IngestEvent",
@@ -98,6 +100,7 @@ __all__ = [
     "LoggingObserver",
     "Observer",
     "Outcome",
+    "Overdue",
     "PayloadTooLarge",
     "Progress",
     "PruneReport",

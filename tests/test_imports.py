@@ -15,6 +15,7 @@ ORDER = [
     "errors",
     "normalise",
     "model",
+    "overdue",
     "decode",
     "convert",
     "chunk",
@@ -63,7 +64,7 @@ ORDER = [
     "http.following",
     "http",
 ]
-LIBRARIES = {"attrs", "cattrs", "backports", "compression", "tenacity"}
+LIBRARIES = {"attrs", "cattrs", "backports", "compression", "tenacity", "cronsim"}
 
 
 def imports(path: Path) -> list[tuple[str, list[str]]]:
@@ -84,7 +85,8 @@ def test_the_core_loads_no_driver_and_no_framework() -> None:
     """Importing backuplog loads neither a database nor a test library."""
     program = "import sys, backuplog; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()
-    heavy = {"sqlite3", "sqlite_utils", "psycopg", "pytest", "hypothesis", "flask", "django", "fastapi", "starlette"}
+    drivers, frameworks = {"sqlite3", "sqlite_utils", "psycopg"}, {"flask", "django", "fastapi", "starlette"}
+    heavy = {*drivers, *frameworks, "pytest", "hypothesis", "cronsim"}
     assert heavy & set(loaded) == set()
 
 
