@@ -5,6 +5,7 @@ and read with ``query_runs``, ``get_run`` and ``read_log``.
 """
 
 from .agent import get_agent, list_agents, register_agent
+from .anomaly import Anomaly
 from .append import append_log
 from .chunk import CHUNK_BYTES, MAX_LOG_BYTES
 from .convert import parse_task_result
@@ -77,6 +78,7 @@ __all__ = [
     "Agent",
     "AgentNotFound",
     "AgentToken",
+    "Anomaly",
     "BackendNotFound",
     "BackupRun",
     "BackuplogError",

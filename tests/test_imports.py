@@ -16,6 +16,7 @@ ORDER = [
     "normalise",
     "model",
     "overdue",
+    "anomaly",
     "decode",
     "convert",
     "chunk",
