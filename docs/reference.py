@@ -62,7 +62,7 @@ SECTIONS: Final = (
         "Models and constants",
         "What goes in and comes out. Every class is frozen.",
         ["backuplog"],
-        ["model", "chunk.CHUNK_BYTES", "chunk.MAX_LOG_BYTES", "row.TABLES"],
+        ["model", "overdue", "anomaly", "chunk.CHUNK_BYTES", "chunk.MAX_LOG_BYTES", "row.TABLES"],
     ),
     Section(
         "Errors",
