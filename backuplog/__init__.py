@@ -66,6 +66,8 @@ from .remove import remove_agent, remove_tenant
 from .report import LatestRun, RunSummary, latest_runs, summarize_runs
 from .retention import RetentionPolicy
 from .row import TABLES
+from .scan import LogMatch
+from .search import LogSearch, search_logs
 from .store import Store, open_store
 from .sweep import PruneReport
 from .token import issue_agent_token, list_agent_tokens, revoke_agent_token, verify_agent_token
@@ -95,9 +97,11 @@ __all__ = [
     "LogClosed",
     "LogExpired",
     "LogLost",
+    "LogMatch",
     "LogOffsetMismatch",
     "LogProgress",
     "LogReplaced",
+    "LogSearch",
     "LogState",
     "LoggingObserver",
     "Observer",
@@ -153,6 +157,7 @@ __all__ = [
     "remove_tenant",
     "reparse",
     "revoke_agent_token",
+    "search_logs",
     "summarize_runs",
     "tail_log",
     "verify_agent_token",

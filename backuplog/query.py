@@ -51,13 +51,9 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
         StoreError: The store failed.
     """
     require_store(store)
-    given: object = query
-    if not isinstance(given, RunQuery | None):
-        kind = type(given).__name__
-        raise InvalidQuery([FieldError("query", f"must be a RunQuery, such as RunQuery(limit=10), not a {kind}")])
-    query = query or RunQuery()
+    query = require_query(query)
     # One more than asked for tells whether there is a next page.
-    runs = store.call(store.backend.list_runs, query, after=_position(query), limit=query.limit + 1)
+    runs = store.call(store.backend.list_runs, query, after=position_of(query), limit=query.limit + 1)
     if not runs and query.agent_id is not None:
         require_agent(store, query.agent_id)
     if query.cursor is None:
@@ -69,6 +65,18 @@ def query_runs(store: Store, query: RunQuery | None = None) -> RunPage:
         limit=query.limit,
         next_cursor=cursor_after(query, page[-1]) if len(runs) > query.limit else None,
     )
+
+
+def require_query(query: object) -> RunQuery:
+    """Return a query, by default that for all runs.
+
+    Raises:
+        InvalidQuery: It is something else.
+    """
+    if not isinstance(query, RunQuery | None):
+        kind = type(query).__name__
+        raise InvalidQuery([FieldError("query", f"must be a RunQuery, such as RunQuery(limit=10), not a {kind}")])
+    return query or RunQuery()
 
 
 def _warn_of_unknown(store: Store, statuses: set[str]) -> None:
@@ -167,7 +175,12 @@ def cursor_after(query: RunQuery, last: BackupRun) -> str:
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def _position(query: RunQuery) -> tuple[datetime, UUID] | None:
+def position_of(query: RunQuery) -> tuple[datetime, UUID] | None:
+    """Return the start time and the id of the run after which a query goes on; None for one without a cursor.
+
+    Raises:
+        InvalidQuery: The cursor is malformed, or belongs to a query with other filters.
+    """
     if query.cursor is None:
         return None
     try:
@@ -175,15 +188,16 @@ def _position(query: RunQuery) -> tuple[datetime, UUID] | None:
         version, filters, microseconds, run_id = _CURSOR.unpack(packed)
         position = _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=run_id)
     except (ValueError, OverflowError, binascii.Error, struct.error):
-        _refuse_cursor("is not the next_cursor of a page")
+        refuse_cursor("is not the next_cursor of a page")
     if version != _CURSOR_VERSION:
-        _refuse_cursor("is of another version of backuplog: begin again without it")
+        refuse_cursor("is of another version of backuplog: begin again without it")
     if filters != _filters(query):
-        _refuse_cursor("is of a query with other filters: begin again without it")
+        refuse_cursor("is of a query with other filters: begin again without it")
     return position
 
 
-def _refuse_cursor(message: str) -> NoReturn:
+def refuse_cursor(message: str) -> NoReturn:
+    """Raise the error for a cursor that cannot be used."""
     raise InvalidQuery([FieldError("cursor", message)])
 
 

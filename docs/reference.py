@@ -49,7 +49,7 @@ SECTIONS: Final = (
         ["backuplog"],
         [
             *("store.open_store", "store", "agent", "ingest", "append", "query", "log", "follow", "expire"),
-            *("figures", "convert"),
+            *("figures", "search", "scan", "convert"),
         ],
     ),
     Section(

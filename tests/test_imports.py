@@ -53,6 +53,8 @@ ORDER = [
     "prune",
     "remove",
     "figures",
+    "scan",
+    "search",
     "follow",
     "close",
     "ingest",

@@ -12,6 +12,7 @@ from .pruning import PruningContract
 from .queries import QueryContract
 from .reaping import ReapingContract
 from .reports import ReportContract
+from .searches import SearchContract
 from .stateful import StatefulContract
 from .texts import TextContract
 from .threads import ThreadContract
@@ -28,6 +29,7 @@ class StoreContract(
     AppendContract,
     ClosingContract,
     MaskingContract,
+    SearchContract,
     BatchContract,
     ChangeContract,
     TextContract,
