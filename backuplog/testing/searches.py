@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import backuplog
 from backuplog import RunQuery, Store
 
-from .common import FEW, NOON, begin, payload, unmasked
+from .common import FEW, NOON, begin, end, payload, unmasked
 from .contract import Contract
 
 
@@ -60,6 +60,27 @@ class SearchContract(Contract):
                 assert found == [(number, line) for number, line in enumerate(lines, 1) if b"ab" in line]
 
             check()
+
+    def test_a_log_whose_middle_is_missing_is_searched_as_it_is_read(self) -> None:
+        """Lines on both sides of what was dropped have the numbers and offsets that they have in the log as it is."""
+        with self._known() as (store, agent_id):
+            run_id, offset = begin(store, agent_id), 0
+            for number in range(40):
+                line = f"line {number} {'x' * 500}\n".encode()
+                offset = backuplog.append_log(store, agent_id, run_id, line, offset=offset, max_log_bytes=4096)
+            for _ in range(2):  # while its task runs, and after
+                log = backuplog.read_log(store, run_id)
+                found = [(match.line_number, match.offset) for match in backuplog.search_logs(store, "xx")]
+                lines = log.splitlines(keepends=True)
+                starts = [sum(map(len, lines[:index])) for index in range(len(lines))]
+                expected = [
+                    (number, start + line.index(b"xx"))
+                    for number, (start, line) in enumerate(zip(starts, lines, strict=True), 1)
+                    if b"xx" in line
+                ]
+                assert len(log) < 40 * 500
+                assert found == expected
+                end(store, agent_id, run_id)
 
     @pytest.mark.parametrize("most", [1, 2, 3, 100])
     def test_a_search_goes_on_where_it_ended(self, most: int) -> None:

@@ -4,7 +4,8 @@ Run it with ``python tests/benchmarks/search.py``, on the PostgreSQL of the whee
 ``BACKUPLOG_TEST_POSTGRES``; ``sqlite`` or ``postgres`` measures one of them, a number as many MiB. Half of the logs are
 of 1 MiB and half of 64 MiB. Their lines are those of a real restic -vv, each with other names and figures. Beside the
 searches stands "read": the same logs through ``iter_log``. A search ends after a million matches. Memory is what the
-peak of a process grows by that has searched 2 MiB before.
+peak of a process grows by that has searched 2 MiB before: the first rows tell most, because later ones use again what
+those have freed.
 """
 
 import multiprocessing
