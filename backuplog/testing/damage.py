@@ -54,6 +54,7 @@ class DamageContract(TransactionalStoreContract):
             _ours(backuplog.get_run, known.store, known.run_id)
             _ours(backuplog.read_log, known.store, known.run_id)
             _ours(backuplog.tail_log, known.store, known.run_id, 1)
+            _ours(_lines_found, known.store)
             later = payload(taskId=str(known.run_id), status="failed")
             _ours(backuplog.ingest_task_result, known.store, known.agent_id, later)
 
@@ -64,6 +65,7 @@ class DamageContract(TransactionalStoreContract):
             assert _ours(backuplog.read_log, known.store, known.run_id) in (None, LOG)
             assert _ours(backuplog.read_log, known.store, known.run_id, start=-1) in (None, LOG[-1:])
             assert _ours(backuplog.tail_log, known.store, known.run_id, 1) in (None, LOG)
+            assert _ours(_lines_found, known.store) in ([], [LOG])
 
     @pytest.mark.parametrize("column", AGENT_COLUMNS)
     def test_an_agent_that_holds_nonsense_is_an_agent_or_a_store_error(self, column: str) -> None:
@@ -177,6 +179,10 @@ class DamageContract(TransactionalStoreContract):
                 connection.commit()
                 return
         pytest.skip("the database itself refuses what no row can hold")
+
+
+def _lines_found(store: Store) -> list[bytes]:
+    return [match.line for match in backuplog.search_logs(store, "log")]
 
 
 def _ours(verb: Callable[..., object], *arguments: object, **keywords: object) -> object:
