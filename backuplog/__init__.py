@@ -5,7 +5,7 @@ and read with ``query_runs``, ``get_run`` and ``read_log``.
 """
 
 from .agent import get_agent, list_agents, register_agent
-from .anomaly import Anomaly
+from .anomaly import Anomaly, find_anomalies
 from .append import append_log
 from .chunk import CHUNK_BYTES, MAX_LOG_BYTES
 from .convert import parse_task_result
@@ -56,7 +56,7 @@ from .model import (
     TaskResult,
 )
 from .observe import IngestEvent, LoggingObserver, Observer
-from .overdue import Expectation, Overdue
+from .overdue import Expectation, Overdue, find_overdue
 from .parsers import parse_log
 from .prune import prune
 from .query import get_run, last_successes, query_runs
@@ -133,6 +133,8 @@ __all__ = [
     "UnsupportedMedia",
     "append_log",
     "expire_log",
+    "find_anomalies",
+    "find_overdue",
     "follow_log",
     "get_agent",
     "get_run",

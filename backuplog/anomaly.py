@@ -1,4 +1,4 @@
-"""Which runs are unlike those before them. Pure."""
+"""Which runs are unlike those before them."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,18 +9,22 @@ from uuid import UUID
 import attrs
 
 from .errors import FieldError, InvalidQuery
-from .model import FIGURES, BackupRun, LogState
+from .model import FIGURES, BackupRun, LogState, RunQuery
+from .normalise import REPORTED_STATUSES
+from .report import kind_of, report_query
+from .row import GROUP_COLUMNS
+from .store import Store
 
 COMPARED_FIGURES: Final = ("duration_seconds", "data_added", "total_bytes_processed", "total_files_processed")
 """The figures that are compared, if nothing else is said."""
 
 _KNOWN: Final = frozenset({"duration_seconds", "log_bytes", *FIGURES, "data_added_packed", "data_compressed"})
-_COUNTED: Final = frozenset({"success", "warning"})
 # https://en.wikipedia.org/wiki/Median_absolute_deviation: with this the MAD of normally distributed values is their
 # standard deviation.
 _AS_DEVIATION: Final = 1.4826
 _LEAST_SPREAD: Final = 0.05
 _FEWEST: Final = 3
+_MOST_COMPARED: Final = 1_000
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +49,50 @@ class Anomaly:
     spread: float
     compared: int
     score: float
+
+
+def find_anomalies(
+    store: Store,
+    query: RunQuery | None = None,
+    *,
+    figures: Iterable[str] = COMPARED_FIGURES,
+    compared: int = 30,
+    minimum_runs: int = 7,
+    threshold: float = 3.5,
+) -> list[Anomaly]:
+    """Find the newest runs whose figures are far from those of the runs before them.
+
+    The newest run of each agent, policy and task type is compared with up to ``compared`` runs before it, by the rule
+    of ``anomalies_of``. The runs of one policy at a time are read, and held in memory.
+
+    Args:
+        store: The store to use.
+        query: Which runs to look at; by default all of the tenant's. It takes no ``status`` and no ``cursor``; its
+            ``limit`` does not matter.
+        figures: The figures to compare, as in ``anomalies_of``.
+        compared: How many runs before the newest to compare it with at most, up to 1,000.
+        minimum_runs: How many of them must have a figure, 3 or more; with fewer, nothing is said of it.
+        threshold: From which score on, above or below, a figure is an anomaly; more than 0.
+
+    Returns:
+        What is unusual, the greatest score first, whichever its sign.
+
+    Raises:
+        InvalidQuery: A figure is not known, a number is out of its range, or the query has a filter that makes no sense
+            here; the error names each of them.
+        StoreError: The store failed.
+    """
+    query = attrs.evolve(report_query(store, query, refused=("status", "cursor")), status=REPORTED_STATUSES)
+    names = tuple(figures)
+    _require_sense(names, minimum_runs, threshold)
+    if isinstance(compared, bool) or not isinstance(compared, int) or not minimum_runs <= compared <= _MOST_COMPARED:
+        raise InvalidQuery([FieldError("compared", f"must be a whole number from minimum_runs to {_MOST_COMPARED:,}")])
+    found: list[Anomaly] = []
+    for policy in store.call(store.backend.list_newest, query, ["policy_id"]):
+        of_policy = attrs.evolve(query, policy_id=policy.policy_id)
+        history = store.call(store.backend.list_newest, of_policy, GROUP_COLUMNS, limit=compared + 1)
+        found += anomalies_of(history, figures=names, minimum_runs=minimum_runs, threshold=threshold)
+    return sorted(found, key=_worst_first)
 
 
 def anomalies_of(
@@ -78,8 +126,8 @@ def anomalies_of(
     _require_sense(names, minimum_runs, threshold)
     groups: defaultdict[tuple[UUID, UUID, str], list[BackupRun]] = defaultdict(list)
     for run in history:
-        if run.status in _COUNTED and not run.is_dry_run:
-            groups[run.agent_id, run.policy_id, run.task_type].append(run)
+        if run.status in REPORTED_STATUSES and not run.is_dry_run:
+            groups[kind_of(run)].append(run)
     found = list[Anomaly]()
     for runs in groups.values():
         newest = max(runs, key=lambda run: (run.start_time, run.id))
@@ -91,7 +139,11 @@ def anomalies_of(
             anomaly = _compared(newest, name, value, before)
             if abs(anomaly.score) > threshold:
                 found.append(anomaly)
-    return sorted(found, key=lambda each: (-abs(each.score), each.run.id, each.figure))
+    return sorted(found, key=_worst_first)
+
+
+def _worst_first(anomaly: Anomaly) -> tuple[float, UUID, str]:
+    return -abs(anomaly.score), anomaly.run.id, anomaly.figure
 
 
 def _require_sense(names: tuple[str, ...], minimum_runs: int, threshold: float) -> None:

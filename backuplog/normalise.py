@@ -23,6 +23,12 @@ LOST: Final = "lost"
 STATUSES: Final = ACTIVE_STATUSES | {"success", "warning", "failed", "cancelled", LOST}
 """The canonical words; an agent may use others."""
 
+REPORTED_STATUSES: Final = ("success", "warning")
+"""The statuses of a run that did its work, if perhaps not all of it."""
+
+FAILED_STATUSES: Final = ("failed", LOST)
+"""The statuses of a run that did not, or of which nobody knows."""
+
 STATUS_SYNONYMS: Final = {
     "succeeded": "success",
     "ok": "success",

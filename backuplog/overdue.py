@@ -1,8 +1,9 @@
-"""Which runs are overdue: what is expected of a policy, and what has been reported of it. Pure."""
+"""Which runs are overdue: what is expected of a policy, and what has been reported of it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import chain
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -10,14 +11,23 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from .errors import FieldError, InvalidQuery
-from .model import BackupRun, refusing_with
-from .normalise import MAX_DURATION_SECONDS, as_optional_time, as_optional_uuid, as_task_type, as_time, as_uuid
+from .model import BackupRun, RunQuery, refusing_with
+from .normalise import (
+    ACTIVE_STATUSES,
+    MAX_DURATION_SECONDS,
+    REPORTED_STATUSES,
+    as_optional_time,
+    as_optional_uuid,
+    as_task_type,
+    as_uuid,
+)
+from .query import newest_runs
+from .report import ended_at, moment
+from .row import GROUP_COLUMNS
+from .store import Store
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 """How far an agent's clock may be behind: a run that began so long before its time still counts for it."""
-
-REPORTED_STATUSES: Final = frozenset({"success", "warning"})
-"""The statuses of a run that has done what was expected of it."""
 
 _LONGEST: Final = timedelta(seconds=MAX_DURATION_SECONDS)
 _MAX_LINE_CHARACTERS: Final = 255
@@ -146,6 +156,30 @@ class Overdue:
     is_running: bool
 
 
+def find_overdue(store: Store, expectations: Iterable[Expectation], *, now: datetime | None = None) -> list[Overdue]:
+    """Find the policies of which no run was reported when one was expected.
+
+    A run counts as reported with the status ``success`` or ``warning``, unless it was a dry run. The cost grows with
+    the number of different triples of policy, agent and task type, not of runs.
+
+    Args:
+        store: The store to use.
+        expectations: What is expected.
+        now: The time for which to answer; by default the present.
+
+    Returns:
+        Those that are overdue, the worst first: those that never ran and have no ``since``, then by how late they are.
+
+    Raises:
+        InvalidQuery: ``now`` has no time zone.
+        StoreError: The store failed.
+    """
+    now = moment(now)
+    reported = newest_runs(store, RunQuery(status=REPORTED_STATUSES), GROUP_COLUMNS)
+    active = store.call(store.backend.list_newest, RunQuery(status=sorted(ACTIVE_STATUSES)), GROUP_COLUMNS)
+    return overdue_of(expectations, chain(reported, active), now)
+
+
 def overdue_of(expectations: Iterable[Expectation], runs: Iterable[BackupRun], now: datetime) -> list[Overdue]:
     """Find the expectations that are not met.
 
@@ -165,14 +199,7 @@ def overdue_of(expectations: Iterable[Expectation], runs: Iterable[BackupRun], n
 
     Returns:
         Those that are overdue, the worst first: those that never ran and have no ``since``, then by how late they are.
-
-    Raises:
-        InvalidQuery: ``now`` has no zone.
     """
-    try:
-        now = as_time(now)
-    except ValueError as refusal:
-        raise InvalidQuery([FieldError("now", str(refusal))]) from None
     expected = list(expectations)
     last, active = _last_of(expected, runs)
     found = [_judged(each, last.get(at), active.get(at), now) for at, each in enumerate(expected)]
@@ -203,15 +230,11 @@ def _last_of(
 
 
 def _rank(expectation: Expectation, run: BackupRun) -> tuple[datetime, UUID]:
-    return (_ended(run) if expectation.cron is None else _began(run)), run.id
+    return (ended_at(run) if expectation.cron is None else _began(run)), run.id
 
 
 def _began(run: BackupRun) -> datetime:
     return min(run.start_time, run.received_at)
-
-
-def _ended(run: BackupRun) -> datetime:
-    return min(run.end_time or run.start_time, run.updated_at)
 
 
 def _judged(
@@ -236,7 +259,7 @@ def _judged(
 def _expected_after(expectation: Expectation, last: BackupRun | None, now: datetime) -> datetime | None:
     """Return when the first run that is missing was expected; None if that is still to come, or unknown."""
     if expectation.interval is not None:
-        start = expectation.since if last is None else _ended(last)
+        start = expectation.since if last is None else ended_at(last)
         return start + expectation.interval if start and now - start > expectation.interval else None
     if last is not None:
         start = _began(last) + CLOCK_TOLERANCE

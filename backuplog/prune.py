@@ -11,8 +11,9 @@ from uuid import UUID
 import attrs
 
 from .model import BackupRun, RunQuery
+from .normalise import REPORTED_STATUSES
 from .query import newest_run, runs_after
-from .report import REPORTED, kind_of, moment
+from .report import kind_of, moment
 from .retention import Due, RetentionPolicy, has_log
 from .store import Store, require_store
 from .sweep import Pause, PruneReport, Removal, Sweep, removal_of
@@ -122,7 +123,7 @@ def _kept(store: Store, policy: RetentionPolicy, kinds: set[_Kind]) -> dict[UUID
             first = store.call(store.backend.list_runs, kind, after=None, limit=policy.keep_last)
             kept |= {run.id: "keep_last" for run in first}
         # One search for each status: for both at once, a database would sort all runs of the kind.
-        newest = (newest_run(store, attrs.evolve(kind, status=status)) for status in REPORTED)
+        newest = (newest_run(store, attrs.evolve(kind, status=status)) for status in REPORTED_STATUSES)
         ended = [run for run in newest if run]
         success = [run for run in ended if run.status == "success"]
         last = sorted(ended, key=lambda run: (run.start_time, run.id), reverse=True)

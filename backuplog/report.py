@@ -11,18 +11,13 @@ import attrs
 from .agent import require_agent
 from .errors import FieldError, InvalidQuery
 from .model import BackupRun, RunQuery
-from .normalise import ACTIVE_STATUSES, LOST, argument, as_time
+from .normalise import ACTIVE_STATUSES, FAILED_STATUSES, REPORTED_STATUSES, argument, as_time
 from .query import newest_runs
 from .row import GROUP_COLUMNS, SummaryColumn, Tally
 from .store import Store, require_store
 
 GroupBy: TypeAlias = Literal["agent", "policy", "task_type", "status", "day", "week"]
 """What the runs of a group have in common in ``summarize_runs``."""
-
-REPORTED: Final = ("success", "warning")
-"""The statuses of a run that did its work, if perhaps not all of it."""
-FAILURES: Final = ("failed", LOST)
-"""The statuses of a run that did not, or of which nobody knows."""
 
 _COLUMNS: Final[dict[GroupBy, SummaryColumn]] = {
     "agent": "agent_id",
@@ -111,8 +106,10 @@ def latest_runs(store: Store, query: RunQuery | None = None, *, now: datetime | 
     newest = store.call(store.backend.list_newest, query, GROUP_COLUMNS)
     if not newest and query.agent_id is not None:
         require_agent(store, query.agent_id)
-    reported = {kind_of(run): run for run in newest_runs(store, attrs.evolve(query, status=REPORTED), GROUP_COLUMNS)}
-    successes = {kind_of(run): run for run in newest_runs(store, attrs.evolve(query, status="success"), GROUP_COLUMNS)}
+    reported, successes = (
+        {kind_of(run): run for run in newest_runs(store, attrs.evolve(query, status=statuses), GROUP_COLUMNS)}
+        for statuses in (REPORTED_STATUSES, "success")
+    )
     latest: list[LatestRun] = []
     for run in sorted(newest, key=kind_of):
         last_reported, success = reported.get(kind_of(run)), successes.get(kind_of(run))
@@ -140,7 +137,7 @@ def _failures_since(store: Store, query: RunQuery, run: BackupRun, reported: Bac
         policy_id=run.policy_id,
         agent_id=run.agent_id,
         task_type=run.task_type,
-        status=FAILURES,
+        status=FAILED_STATUSES,
         since=since,
     )
     return store.call(store.backend.count_runs, failures)
@@ -223,5 +220,5 @@ def kind_of(run: BackupRun) -> tuple[UUID, UUID, str]:
 
 
 def ended_at(run: BackupRun) -> datetime:
-    """Return when a run ended; of one of which that is not known, when it started."""
-    return run.end_time or run.start_time
+    """Return when a run ended, or else when it started; but no later than its result came by our own clock."""
+    return min(run.end_time or run.start_time, run.updated_at)

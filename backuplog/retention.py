@@ -11,7 +11,6 @@ from . import normalise
 from .change import READABLE_STATES
 from .errors import FieldError, InvalidQuery
 from .model import BackupRun, refusing_with
-from .report import FAILURES
 
 _MOST_KEPT: Final = 1_000
 
@@ -100,7 +99,9 @@ class RetentionPolicy:
         age = now - max(run.start_time, run.updated_at)
         if self.runs is not None and age > self.runs:
             return Due.RUN
-        logs = self.logs if self.failed_logs is None or run.status not in FAILURES else self.failed_logs
+        logs = (
+            self.logs if self.failed_logs is None or run.status not in normalise.FAILED_STATUSES else self.failed_logs
+        )
         is_due = logs is not None and age > logs and has_log(run)
         return Due.LOG if is_due else None
 

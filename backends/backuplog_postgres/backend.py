@@ -48,6 +48,8 @@ from backuplog.backend import (
 from .connection import CallersConnection, Cursor, PooledConnections, moment_of, open_pool, use_pool
 
 _NAME_BYTES: Final = 63
+_FIRST: Final = UUID(int=0)
+_LAST: Final = UUID(int=2**128 - 1)
 _NOT_IN_NAMES: Final = frozenset("%\0")
 
 _TYPES: Final = {
@@ -489,12 +491,15 @@ class PostgresBackend:
     # is of one status, so that no search walks over runs of others.
     _LIST_NEWEST: Final = f"""
         WITH RECURSIVE kinds (policy, agent, type, state) AS (
-            (SELECT {_KIND} FROM {{schema}}.backup_runs WHERE tenant_id = %b ORDER BY {_KIND} LIMIT 1)
+            (
+                SELECT {_KIND} FROM {{schema}}.backup_runs
+                WHERE tenant_id = %b AND policy_id >= %b ORDER BY {_KIND} LIMIT 1
+            )
             UNION ALL
             SELECT later.* FROM kinds CROSS JOIN LATERAL (
                 SELECT {_KIND} FROM {{schema}}.backup_runs
                 WHERE tenant_id = %b AND ({_KIND}) > (policy, agent, type, state) ORDER BY {_KIND} LIMIT 1
-            ) AS later
+            ) AS later WHERE policy <= %b
         )
         SELECT {_RUN} FROM (
             SELECT newest.*, row_number() OVER (PARTITION BY {{by}} ORDER BY start_time DESC, id DESC) AS place
@@ -514,8 +519,8 @@ class PostgresBackend:
         runs, run_values = _where([term for term in terms if term.column not in _KINDS])
         statement = self._LIST_NEWEST.replace("{by}", ", ".join(by))
         statement = statement.replace("{kinds}", kinds or "TRUE").replace("{runs}", runs or "TRUE")
-        tenant = self._tenant_id
-        return self._runs(statement, (tenant, tenant, tenant, *run_values, limit, *kind_values, limit))
+        tenant, first, last = self._tenant_id, query.policy_id or _FIRST, query.policy_id or _LAST
+        return self._runs(statement, (tenant, first, tenant, last, tenant, *run_values, limit, *kind_values, limit))
 
     _SUMMARIZE_RUNS: Final = """
         SELECT {by}, status, count(*), sum(duration_seconds), sum(data_added), sum(total_bytes_processed),

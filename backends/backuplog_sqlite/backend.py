@@ -56,6 +56,8 @@ from .read_only import ReadOnlyConnections
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ID_BYTES: Final = 16
+_FIRST: Final = UUID(int=0)
+_LAST: Final = UUID(int=2**128 - 1)
 
 
 def _read(columns: Iterable[str]) -> str:
@@ -380,11 +382,11 @@ class SqliteBackend:
     _LIST_NEWEST: Final = f"""
         WITH RECURSIVE kinds (policy, agent, type, state) AS (
             SELECT * FROM (
-                SELECT {_KIND} FROM backup_runs INDEXED BY backup_runs_kind WHERE tenant_id = ?
-                ORDER BY {_KIND} LIMIT 1
+                SELECT {_KIND} FROM backup_runs INDEXED BY backup_runs_kind
+                WHERE tenant_id = ? AND policy_id >= ? ORDER BY {_KIND} LIMIT 1
             )
             UNION ALL
-            SELECT {_KIND} FROM kinds CROSS JOIN backup_runs WHERE tenant_id = ? AND id = (
+            SELECT {_KIND} FROM kinds CROSS JOIN backup_runs WHERE tenant_id = ? AND policy <= ? AND id = (
                 SELECT id FROM backup_runs INDEXED BY backup_runs_kind
                 WHERE tenant_id = ? AND ({_KIND}) > (policy, agent, +type, +state) ORDER BY {_KIND} LIMIT 1
             )
@@ -406,8 +408,9 @@ class SqliteBackend:
         runs, run_values = _where([term for term in terms if term.column not in _KINDS])
         statement = self._LIST_NEWEST.replace("{by}", ", ".join(by))
         statement = statement.replace("{kinds}", kinds or "TRUE").replace("{runs}", runs or "TRUE")
-        tenants = [self._tenant] * 3
-        return self._runs(statement, (*tenants, self._tenant, *kind_values, self._tenant, *run_values, limit, limit))
+        tenant, first, last = self._tenant, _bytes_of(query.policy_id or _FIRST), _bytes_of(query.policy_id or _LAST)
+        values = tenant, first, tenant, last, tenant, tenant, *kind_values, tenant, *run_values, limit, limit
+        return self._runs(statement, values)
 
     # An agent may send figures of up to 2^63 - 1: halves can be added up without an overflow.
     _SUMMARIZE_RUNS: Final = """

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backuplog
-from backuplog import AgentNotFound, BackupRun, InvalidQuery, RunQuery, Store
+from backuplog import AgentNotFound, BackupRun, Expectation, InvalidQuery, RunQuery, Store
 from backuplog.backend import GROUP_COLUMNS, READABLE_STATES
 
 from .common import FEW, NOON, payload, walk
@@ -79,6 +79,62 @@ class ReportContract(Contract):
 
             check()
             assert backuplog.latest_runs(store.for_tenant(uuid4())) == []
+
+    def test_what_is_overdue_is_what_nobody_reported(self) -> None:
+        """A policy is overdue if its last success or warning is too old, whatever failed, runs or was dry since."""
+        with self._known() as (store, agent_id):
+            policies = [uuid4() for _ in range(5)]
+            times = [("success", 30), ("warning", 5), ("failed", 2), ("success", 50), ("running", 1)]
+            for policy_id, (status, hours) in zip(policies, times, strict=True):
+                start = (NOON - timedelta(hours=hours)).isoformat()
+                sent = payload(policyId=str(policy_id), status=status, startTime=start, endTime=start)
+                backuplog.ingest_task_result(store, agent_id, sent, received_at=NOON)
+            start = (NOON - timedelta(hours=3)).isoformat()
+            dry = payload(policyId=str(policies[3]), stats={"dryRun": True}, startTime=start, endTime=start)
+            backuplog.ingest_task_result(store, agent_id, dry, received_at=NOON)
+            expected = [
+                Expectation(policy_id=policy_id, interval=timedelta(days=1), grace=timedelta(hours=1))
+                for policy_id in policies
+            ]
+            late = backuplog.find_overdue(store, expected, now=NOON)
+            found = {overdue.expectation.policy_id: overdue for overdue in late}
+            assert found.keys() == set(policies) - {policies[1]}
+            assert [found[policies[index]].late_seconds for index in (0, 2, 3, 4)] == [5 * 3600, None, 25 * 3600, None]
+            assert [found[policies[index]].is_running for index in (0, 2, 3, 4)] == [False, False, False, True]
+            assert backuplog.find_overdue(store.for_tenant(uuid4()), [], now=NOON) == []
+
+    def test_a_run_unlike_those_before_it_is_found(self) -> None:
+        """The newest run of each policy is compared with those before it, of its own agent, policy and type."""
+        with self._known() as (store, agent_id):
+            policies = [str(uuid4()), str(uuid4())]
+            sent = [
+                payload(
+                    policyId=policy_id,
+                    durationSeconds=100 + number,
+                    stats={"dataAdded": 10**9 + number},
+                    startTime=(NOON - timedelta(days=number)).isoformat(),
+                )
+                for policy_id in policies
+                for number in range(1, 9)
+            ]
+            sent.append(payload(policyId=policies[0], stats={"dataAdded": 10}, startTime=NOON.isoformat()))
+            backuplog.ingest_task_results(store, [(agent_id, result) for result in sent])
+            found = backuplog.find_anomalies(store)
+            assert [(str(anomaly.run.policy_id), anomaly.figure) for anomaly in found] == [
+                (policies[0], "data_added"),
+                (policies[0], "duration_seconds"),
+            ]
+            assert [(anomaly.value, anomaly.compared, anomaly.score < 0) for anomaly in found] == [
+                (10, 8, True),
+                (12.5, 8, True),
+            ]
+            assert backuplog.find_anomalies(store, RunQuery(policy_id=UUID(policies[1]))) == []
+            assert backuplog.find_anomalies(store, minimum_runs=9) == []
+            assert len(backuplog.find_anomalies(store, compared=3, minimum_runs=3)) == 2
+            with pytest.raises(InvalidQuery, match="compared"):
+                backuplog.find_anomalies(store, compared=5)
+            with pytest.raises(InvalidQuery, match="makes no sense in this report"):
+                backuplog.find_anomalies(store, RunQuery(status="success"))
 
     def test_a_dry_run_is_no_success(self) -> None:
         """Dry runs are listed as last runs, however many there are, and hide no run that did something."""
