@@ -227,6 +227,11 @@ def place(frames: Iterable[Frame], run_id: UUID, log_version: int, offset: int =
         offset += size
 
 
+def is_intact(chunk: Chunk, run_id: UUID, log_version: int) -> bool:
+    """Return whether a chunk that was found under a run and a version has the checksum of its bytes and its place."""
+    return zlib.crc32(_PLACE.pack(run_id.bytes, log_version, chunk.offset), zlib.crc32(chunk.data)) == chunk.checksum
+
+
 def decode(chunk: Chunk, run_id: UUID, log_version: int) -> bytes:
     """Return the bytes of log that a chunk holds.
 
@@ -238,8 +243,7 @@ def decode(chunk: Chunk, run_id: UUID, log_version: int) -> bytes:
     Raises:
         CorruptLog: The chunk is damaged, or was stored in another place.
     """
-    placed = zlib.crc32(_PLACE.pack(run_id.bytes, log_version, chunk.offset), zlib.crc32(chunk.data))
-    if placed != chunk.checksum:
+    if not is_intact(chunk, run_id, log_version):
         raise _corrupt(chunk, run_id, "fails its checksum: restore the database from a backup of it")
     if not 0 < chunk.size <= CHUNK_BYTES:
         raise _corrupt(chunk, run_id, f"cannot hold {chunk.size:,} bytes")

@@ -107,7 +107,7 @@ class Submission:
         if stored.run.agent_id != self.run.agent_id:
             return Decision(answer=RunConflict())
         if self._brings_lost_log(stored):
-            run = attrs.evolve(_with_log_of(stored.run, self.run), updated_at=self.run.updated_at)
+            run = attrs.evolve(with_log_of(stored.run, self.run), updated_at=self.run.updated_at)
             found = attrs.evolve(
                 stored,
                 run=run,
@@ -120,10 +120,9 @@ class Submission:
             return self._decision(Outcome.REPLAYED, stored.run)
         if self.digest in stored.superseded or (self.run.is_active and not stored.run.may_go_on):
             return self._decision(Outcome.STALE, stored.run)
-        if not stored.run.may_go_on and self._ended_before(stored):
+        if not stored.run.may_go_on and ended_before(self, stored):
             # Remembered, so that a retry stays stale even when what is stored by then has no end time to compare.
-            late, superseded = stored.superseded[:-_REMEMBERED], stored.superseded[-_REMEMBERED:]
-            remembered = attrs.evolve(stored, superseded=((*late, self.digest)[-_REMEMBERED:] + superseded))
+            remembered = attrs.evolve(stored, superseded=remembering(stored.superseded, self.digest))
             return self._decision(Outcome.STALE, stored.run, remembered)
         return self._replace(stored)
 
@@ -225,15 +224,9 @@ class Submission:
         is_earlier = self.digest in stored.superseded and self.run.log_sha256 == stored.run.log_sha256
         return self.digest == stored.digest or is_earlier
 
-    def _ended_before(self, stored: StoredRun) -> bool:
-        ended, stands = self.run.end_time, stored.run.end_time
-        if not (self.end_time_reported and stored.end_time_reported) or ended is None or stands is None:
-            return False
-        return ended < stands
-
     def _replacing(self, stored: StoredRun, log: StoredRun) -> StoredRun:
         """Put the result in the place of what is stored, with the log of another: its own, or the one that stays."""
-        run = attrs.evolve(_with_log_of(self.run, log.run), received_at=stored.run.received_at)
+        run = attrs.evolve(with_log_of(self.run, log.run), received_at=stored.run.received_at)
         return attrs.evolve(
             log,
             run=run,
@@ -244,6 +237,19 @@ class Submission:
             ),
             end_time_reported=self.end_time_reported,
         )
+
+
+def ended_before(late: Submission | StoredRun, stored: StoredRun) -> bool:
+    """Return whether a result is of an earlier end than another, where the agent has reported both ends.
+
+    Args:
+        late: The result that may be the earlier one.
+        stored: The other.
+    """
+    ended, stands = late.run.end_time, stored.run.end_time
+    if not (late.end_time_reported and stored.end_time_reported) or ended is None or stands is None:
+        return False
+    return ended < stands
 
 
 def joined(sent: RunStats | None, read: RunStats | None) -> RunStats | None:
@@ -264,7 +270,24 @@ def joined(sent: RunStats | None, read: RunStats | None) -> RunStats | None:
     return attrs.evolve(read, **given, approximate=sent.approximate or is_rounded)
 
 
-def _with_log_of(run: BackupRun, other: BackupRun) -> BackupRun:
+def remembering(superseded: tuple[bytes, ...], *late: bytes) -> tuple[bytes, ...]:
+    """Add digests of submissions that came too late to those that a run remembers, as ``StoredRun`` keeps them.
+
+    Args:
+        superseded: The digests that the run remembers.
+        late: The digests to add, oldest first.
+    """
+    before, replaced = superseded[:-_REMEMBERED], superseded[-_REMEMBERED:]
+    return (*before, *late)[-_REMEMBERED:] + replaced
+
+
+def with_log_of(run: BackupRun, other: BackupRun) -> BackupRun:
+    """Return a run with what another says of its log.
+
+    Args:
+        run: The run.
+        other: The run whose log it is to have.
+    """
     return attrs.evolve(
         run,
         log_state=other.log_state,
