@@ -9,6 +9,7 @@ from .anomaly import Anomaly, find_anomalies
 from .append import append_log
 from .chunk import CHUNK_BYTES, MAX_LOG_BYTES
 from .convert import parse_task_result
+from .copying import CopyReport, copy_store
 from .errors import (
     AgentNotFound,
     BackendNotFound,
@@ -84,6 +85,7 @@ __all__ = [
     "BackendNotFound",
     "BackupRun",
     "BackuplogError",
+    "CopyReport",
     "CorruptLog",
     "Expectation",
     "FieldError",
@@ -132,6 +134,7 @@ __all__ = [
     "Unauthenticated",
     "UnsupportedMedia",
     "append_log",
+    "copy_store",
     "expire_log",
     "find_anomalies",
     "find_overdue",

@@ -50,6 +50,7 @@ SECTIONS: Final = (
         [
             *("store.open_store", "store", "agent", "ingest", "append", "query", "log", "follow", "expire"),
             *("figures", "search", "scan", "convert"),
+            *("figures", "copying", "convert"),
         ],
     ),
     Section(

@@ -5,6 +5,7 @@ from .appends import AppendContract
 from .batches import BatchContract
 from .changes import ChangeContract
 from .closings import ClosingContract
+from .copies import CopyContract
 from .delivery import DeliveryContract
 from .logs import LogContract
 from .masking import MaskingContract
@@ -32,6 +33,7 @@ class StoreContract(
     SearchContract,
     BatchContract,
     ChangeContract,
+    CopyContract,
     TextContract,
     ThreadContract,
     StatefulContract,
