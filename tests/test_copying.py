@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import backuplog
 from backuplog import CopyReport
-from backuplog.backend import Backend, Chunk
+from backuplog.backend import Backend, Chunk, StoredRun
 from backuplog.chunk import is_intact
 from backuplog.merge import merge, moved
 from backuplog.redact import Unredacted
@@ -310,6 +310,45 @@ def test_what_the_target_does_not_keep_is_named(
     assert backuplog.copy_store(store, reading(target, find_chunk)).differing == (run_id,)
     missing = backuplog.copy_store(store, reading(target, lambda *_: None))
     assert set(missing.differing) == {run.id for run in backuplog.query_runs(store).runs}
+
+
+class Forgetful(OnlyRead):
+    """A backend that does not give back the snapshot of a run."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Be that backend in all else."""
+        return getattr(self._backend, name)
+
+    def find_run(self, run_id: UUID) -> StoredRun | None:
+        """Find a run without its snapshot."""
+        stored = self._backend.find_run(run_id)
+        return stored and attrs.evolve(stored, run=attrs.evolve(stored.run, snapshot_id=None))
+
+
+def test_a_field_that_the_target_does_not_keep_is_named(
+    store: backuplog.Store, target: backuplog.Store, agent_id: UUID, payload: Payload
+) -> None:
+    """The run itself is read back too."""
+    [run_id] = ingest(store, agent_id, payload(snapshotId="8837c0dd"))
+    forgetful: Any = Forgetful(target.backend)
+    assert backuplog.copy_store(store, attrs.evolve(target, backend=forgetful)).differing == (run_id,)
+
+
+def test_what_comes_while_it_is_read_back_is_no_damage(
+    store: backuplog.Store, target: backuplog.Store, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer result that reaches the target right after the copy stays, and nothing is named."""
+    sent = payload(log="log")
+    [run_id] = ingest(store, agent_id, sent)
+    find_run = target.backend.find_run
+
+    def ingest_and_find(key: UUID) -> StoredRun | None:
+        ingest(target, agent_id, {**sent, "log": "newer"})
+        return find_run(key)
+
+    monkeypatch.setattr(target.backend, "find_run", ingest_and_find)
+    assert backuplog.copy_store(store, target) == CopyReport(agents=1, copied=1)
+    assert backuplog.read_log(target, run_id) == b"newer"
 
 
 def test_a_failure_of_either_store_is_raised(
