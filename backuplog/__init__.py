@@ -59,7 +59,7 @@ from .model import (
 from .observe import IngestEvent, LoggingObserver, Observer
 from .overdue import Expectation, Overdue, find_overdue
 from .parsers import parse_log
-from .prune import prune
+from .pruning import prune
 from .query import get_run, last_successes, query_runs
 from .reap import reap_stale
 from .redact import Redacted, Redactor, SecretRedactor

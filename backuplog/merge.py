@@ -166,8 +166,8 @@ def _has_more_log(source: StoredRun, target: StoredRun) -> bool:
 def _is_later(source: StoredRun, target: StoredRun) -> bool:
     if source.digest in target.superseded or target.digest in source.superseded:
         return source.digest not in target.superseded
-    if source.run.is_active != target.run.is_active:
-        return target.run.is_active
+    if source.run.may_go_on != target.run.may_go_on:
+        return target.run.may_go_on
     return ended_before(target, source)
 
 

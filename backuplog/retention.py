@@ -99,11 +99,9 @@ class RetentionPolicy:
         age = now - max(run.start_time, run.updated_at)
         if self.runs is not None and age > self.runs:
             return Due.RUN
-        logs = (
-            self.logs if self.failed_logs is None or run.status not in normalise.FAILED_STATUSES else self.failed_logs
-        )
-        is_due = logs is not None and age > logs and has_log(run)
-        return Due.LOG if is_due else None
+        is_failed = run.status in normalise.FAILED_STATUSES
+        logs = self.failed_logs if is_failed and self.failed_logs is not None else self.logs
+        return Due.LOG if logs is not None and age > logs and has_log(run) else None
 
 
 def has_log(run: BackupRun) -> bool:

@@ -48,10 +48,21 @@ SECTIONS: Final = (
         "The store, and the functions that register agents, take in results and logs, list runs and read logs.",
         ["backuplog"],
         [
-            *("store.open_store", "store", "agent", "ingest", "append", "query", "log", "follow", "expire"),
-            *("figures", "search", "scan", "convert"),
+            *("store.open_store", "store", "agent", "ingest", "append", "query", "log", "follow", "search", "scan"),
             *("figures", "copying", "convert"),
         ],
+    ),
+    Section(
+        "Reports",
+        "[Look back](how-to.md#look-back) shows what they are for.",
+        ["backuplog"],
+        ["report", "overdue", "anomaly", "reap"],
+    ),
+    Section(
+        "Retention",
+        "[Remove what is old](how-to.md#remove-what-is-old) shows what it is for.",
+        ["backuplog"],
+        ["pruning", "retention", "sweep", "remove", "expire"],
     ),
     Section(
         "Credentials",
@@ -63,7 +74,7 @@ SECTIONS: Final = (
         "Models and constants",
         "What goes in and comes out. Every class is frozen.",
         ["backuplog"],
-        ["model", "overdue", "anomaly", "chunk.CHUNK_BYTES", "chunk.MAX_LOG_BYTES", "row.TABLES"],
+        ["model", "chunk.CHUNK_BYTES", "chunk.MAX_LOG_BYTES", "row.TABLES"],
     ),
     Section(
         "Errors",

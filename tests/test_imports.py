@@ -51,7 +51,7 @@ ORDER = [
     "append",
     "expire",
     "sweep",
-    "prune",
+    "pruning",
     "remove",
     "figures",
     "scan",

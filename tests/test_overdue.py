@@ -335,8 +335,11 @@ def test_any_line_is_taken_or_refused(fields: list[str]) -> None:
 
 def test_a_time_without_a_zone_is_refused() -> None:
     """``now`` must be a moment."""
-    with pytest.raises(backuplog.InvalidQuery, match="now: must be"):
-        overdue_of([], [], datetime(2026, 1, 1))  # noqa: DTZ001
+    with (
+        backuplog.open_store("sqlite://") as store,
+        pytest.raises(backuplog.InvalidQuery, match="now: must be"),
+    ):
+        backuplog.find_overdue(store, [], now=datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 def test_a_missing_extra_is_named() -> None:
