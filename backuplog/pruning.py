@@ -18,7 +18,7 @@ from .retention import Due, RetentionPolicy, has_log
 from .store import Store, require_store
 from .sweep import Pause, PruneReport, Removal, Sweep, removal_of
 
-_ROUND: Final = 10_000
+_ROUND: Final = 20_000
 
 _Kind = tuple[UUID, UUID, str]
 

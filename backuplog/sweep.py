@@ -142,7 +142,7 @@ class Sweep:
         self._deadline = None if budget is None else time.monotonic() + budget.total_seconds()
         self._pause = pause
         self._on_progress = on_progress
-        self._size = _FIRST_BATCH
+        self._size = _LARGEST_BATCH if dry_run else _FIRST_BATCH
         self._gone = 0
         self._is_stopped = False
 

@@ -378,7 +378,8 @@ class SqliteBackend:
 
     # A step from kind to kind of run, and in each the newest runs: two searches in the index of kinds for each, which
     # SQLite would not choose by itself. A kind is of one status, so that no search walks over runs of others. A + hides
-    # that a column of kinds is text: SQLite would compare the first two columns only by the index.
+    # that a column of kinds is text: SQLite would compare the first two columns only by the index. It begins to search
+    # for what is greater at what is equal: the greatest start time spares it the runs of the kind itself.
     _LIST_NEWEST: Final = f"""
         WITH RECURSIVE kinds (policy, agent, type, state) AS (
             SELECT * FROM (
@@ -386,15 +387,17 @@ class SqliteBackend:
                 WHERE tenant_id = ? AND policy_id >= ? ORDER BY {_KIND} LIMIT 1
             )
             UNION ALL
-            SELECT {_KIND} FROM kinds CROSS JOIN backup_runs WHERE tenant_id = ? AND policy <= ? AND id = (
-                SELECT id FROM backup_runs INDEXED BY backup_runs_kind
-                WHERE tenant_id = ? AND ({_KIND}) > (policy, agent, +type, +state) ORDER BY {_KIND} LIMIT 1
+            SELECT {_KIND} FROM kinds CROSS JOIN backup_runs NOT INDEXED
+            WHERE tenant_id = ? AND policy <= ? AND rowid = (
+                SELECT rowid FROM backup_runs INDEXED BY backup_runs_kind
+                WHERE tenant_id = ? AND ({_KIND}, start_time) > (policy, agent, +type, +state, {2**63 - 1})
+                ORDER BY {_KIND} LIMIT 1
             )
         )
         SELECT {_READ_RUN} FROM (
             SELECT *, row_number() OVER (PARTITION BY {{by}} ORDER BY start_time DESC, id DESC) AS place
-            FROM kinds CROSS JOIN backup_runs WHERE tenant_id = ? AND {{kinds}} AND id IN (
-                SELECT id FROM backup_runs INDEXED BY backup_runs_kind
+            FROM kinds CROSS JOIN backup_runs NOT INDEXED WHERE tenant_id = ? AND {{kinds}} AND rowid IN (
+                SELECT rowid FROM backup_runs INDEXED BY backup_runs_kind
                 WHERE tenant_id = ? AND ({_KIND}) = (policy, agent, type, state) AND {{runs}}
                 ORDER BY start_time DESC, id DESC LIMIT ?
             )
