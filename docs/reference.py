@@ -54,13 +54,13 @@ SECTIONS: Final = (
     ),
     Section(
         "Reports",
-        "[Look back](how-to.md#look-back) shows what they are for.",
+        "[Look back](reports.md) shows what they are for.",
         ["backuplog"],
         ["report", "overdue", "anomaly", "reap"],
     ),
     Section(
         "Retention",
-        "[Remove what is old](how-to.md#remove-what-is-old) shows what it is for.",
+        "[Remove what is old](retention.md) shows what they are for.",
         ["backuplog"],
         ["pruning", "retention", "sweep", "remove", "expire"],
     ),

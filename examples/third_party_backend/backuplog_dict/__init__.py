@@ -105,7 +105,7 @@ class DictBackend:
                     answers.append(AgentNotFound())
                     continue
                 key = self.tenant_id, change.run_id
-                stored, chunks = (written[key] if key in written else tables.runs.get(key)) or (None, [])
+                stored, chunks = written.get(key, tables.runs.get(key)) or (None, [])
                 decision = change.decide(stored)
                 answers.append(decision.answer)
                 if decision.remove:
