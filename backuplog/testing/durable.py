@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -14,11 +15,13 @@ import backuplog
 from backuplog import (
     Outcome,
     Receipt,
+    RetentionPolicy,
     RunQuery,
     Store,
 )
 
-from .common import at_once, payload, walk
+from .changes import chunk_offsets
+from .common import NOON, at_once, payload, walk
 from .store import StoreContract
 
 _INGEST_FOREVER = """
@@ -53,6 +56,20 @@ with backuplog.open_store(sys.argv[1]) as store:
         "taskId": one, "policyId": one, "taskType": "backup", "status": "success", "durationSeconds": 1,
         "startTime": "2026-11-24T02:00:00Z", "log": "the same",
     }).outcome)
+"""
+
+
+_PRUNE = """
+import sys
+from datetime import UTC, datetime, timedelta
+import backuplog
+def told(report):
+    print(report.batches, flush=True)
+    sys.stdin.readline()
+policy = backuplog.RetentionPolicy(runs=timedelta(days=20), logs=timedelta(days=1))
+backuplog.sweep._FIRST_BATCH = backuplog.sweep._LARGEST_BATCH = 10
+with backuplog.open_store(sys.argv[1]) as store:
+    backuplog.prune(store, policy, now=datetime(2026, 11, 24, 12, tzinfo=UTC), pause=lambda _: None, on_progress=told)
 """
 
 
@@ -160,3 +177,28 @@ class DurableStoreContract(StoreContract):
                         letters = 60_000 if str(run.id)[0] in "01234567" else 10
                         assert backuplog.read_log(store, run.id) == str(run.id).encode() * letters
             assert len(acknowledged) >= self.kills
+
+    def test_a_killed_prune_leaves_nothing_half_removed(self) -> None:
+        """After kill -9 in the middle of pruning, each run has its whole log or none, and the next prune goes on."""
+        with self.fresh_url() as url, backuplog.open_store(url) as store:
+            agent_id = backuplog.register_agent(store, uuid4()).id
+            for days in range(1, 31):
+                start = NOON - timedelta(days=days)
+                results = [payload(status="failed", log="a line\n", startTime=start.isoformat()) for _ in range(8)]
+                backuplog.ingest_task_results(store, [(agent_id, sent) for sent in results], received_at=start)
+            for kill in range(min(self.kills, 3)):
+                with subprocess.Popen(  # noqa: S603
+                    [sys.executable, "-c", _PRUNE, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                ) as child:
+                    assert child.stdin is not None
+                    assert child.stdout is not None
+                    for number in range(2 + kill):
+                        assert child.stdout.readline() == f"{number + 1}\n"
+                        print("go on", file=child.stdin, flush=True)
+                    child.kill()  # at whatever the next transaction is doing
+                for run in walk(store, RunQuery(limit=1000)):
+                    assert (run.log_state, chunk_offsets(store, run.id)) in (("complete", [0]), ("expired", []))
+            policy = RetentionPolicy(runs=timedelta(days=20), logs=timedelta(days=1))
+            assert backuplog.prune(store, policy, now=NOON, pause=lambda _: None).is_finished
+            left = walk(store, RunQuery(limit=1000))
+            assert (len(left), sum(run.log_state == "complete" for run in left)) == (160, 8)
