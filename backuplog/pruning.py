@@ -56,9 +56,13 @@ def prune(
 
     Raises:
         InvalidQuery: ``now`` has no time zone, or ``budget`` is negative.
+        TypeError: ``policy`` is none.
         StoreError: The store failed. What was removed before stays removed.
     """
     require_store(store)
+    given: object = policy
+    if not isinstance(given, RetentionPolicy):
+        raise TypeError(f"policy must be a RetentionPolicy, not a {type(given).__name__}")
     sweep = Sweep(store, budget=budget, pause=pause, on_progress=on_progress, dry_run=dry_run)
     due = _due(store, policy, moment(now), sweep)
     # In rounds by kind, so that what keeps the runs of one kind is asked for by few batches.

@@ -12,7 +12,7 @@ from .agent import require_agent
 from .errors import FieldError, InvalidQuery
 from .model import BackupRun, RunQuery
 from .normalise import ACTIVE_STATUSES, FAILED_STATUSES, REPORTED_STATUSES, argument, as_time
-from .query import newest_runs
+from .query import newest_runs, require_query
 from .row import GROUP_COLUMNS, SummaryColumn, Tally
 from .store import Store, require_store
 
@@ -201,7 +201,7 @@ def _summary(key: UUID | str | date, tallies: list[Tally]) -> RunSummary:
 def report_query(store: Store, query: RunQuery | None, *, refused: tuple[str, ...]) -> RunQuery:
     """Return the query of a report, which has none of the filters that make no sense in it."""
     require_store(store)
-    query = query or RunQuery()
+    query = require_query(query)
     given = [name for name in refused if getattr(query, name)]
     errors = [FieldError(name, "makes no sense in this report: leave it out") for name in given]
     if errors:

@@ -221,6 +221,8 @@ class PruningContract(Contract):
             for budget in (timedelta(-1), 5):
                 with pytest.raises(InvalidQuery, match="budget"):
                     backuplog.prune(store, RetentionPolicy(runs=timedelta(0)), budget=budget)  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="must be a RetentionPolicy, not a timedelta"):
+                backuplog.prune(store, timedelta(0))  # type: ignore[arg-type]
             with pytest.raises(InvalidQuery, match="agent_id"):
                 backuplog.remove_agent(store, "all")
             with pytest.raises(InvalidQuery, match="tenant_id"):

@@ -171,6 +171,8 @@ class ReportContract(Contract):
             for query in (RunQuery(status="failed"), RunQuery(snapshot_id="s"), RunQuery(cursor="c")):
                 with pytest.raises(InvalidQuery, match="makes no sense in this report"):
                     backuplog.latest_runs(store, query)
+            with pytest.raises(InvalidQuery, match="query: must be a RunQuery"):
+                backuplog.latest_runs(store, agent_id)  # type: ignore[arg-type]
             with pytest.raises(InvalidQuery, match="must be one of agent, policy"):
                 backuplog.summarize_runs(store, group_by="month")  # type: ignore[arg-type]
             with pytest.raises(InvalidQuery, match="now"):
