@@ -1,8 +1,9 @@
 """Metrics for Prometheus. Needs the extra ``prometheus``."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
+from uuid import UUID
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
@@ -13,9 +14,12 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from .errors import LogLost
+from .model import BackupRun, RunQuery
 from .normalise import STATUSES
 from .observe import IngestEvent
-from .query import last_successes
+from .overdue import Expectation, find_overdue
+from .query import newest_runs
+from .report import ended_at
 from .store import Store
 
 __all__ = ["LastSuccesses", "PrometheusObserver"]
@@ -81,43 +85,95 @@ class PrometheusObserver:
 class LastSuccesses:
     """Reads from the store, at each scrape, when each policy last succeeded. The metrics therefore survive restarts.
 
-    The metrics are ``backup_last_success_timestamp_seconds{policy_id}`` and
-    ``backup_last_success_age_seconds{policy_id}``. A policy that never succeeded is in neither. If the store fails, so
-    does the scrape. Register it with ``registry.register(LastSuccesses(store))``.
+    The metrics are ``backup_last_success_timestamp_seconds{policy_id}``,
+    ``backup_last_success_age_seconds{policy_id}`` and ``backup_last_size_bytes{policy_id}``. A policy that never
+    succeeded is in none of them, and one whose last successful run of the type ``backup`` does not say how much it
+    processed is not in the last. No success counts as later than its result was received, so that no age is negative.
+
+    With expectations, ``backup_overdue{policy_id,agent_id,task_type}`` is 1 or 0 for each of them, and
+    ``backup_overdue_seconds`` says for how long, 0 for one that is met. It is left out where that is not known, because
+    the policy never ran and the expectation has no ``since``. Of several for the same labels, the worst counts.
+
+    A scrape costs one query of the database, and two more with expectations. They take longer the more different
+    triples of policy, agent and task type there are, not the more runs. If the store fails, so does the scrape.
+    Register it with ``registry.register(LastSuccesses(store))``.
     """
 
-    def __init__(self, store: Store, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        expectations: Collection[Expectation] | Callable[[], Iterable[Expectation]] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         """Make a collector.
 
         Args:
             store: The store to read, which is one tenant's view.
+            expectations: What you expect, or a function that returns it and is called by each scrape. There are as many
+                series as you expect runs.
             now: The clock to measure ages with.
         """
         self._store = store
+        self._expectations = expectations
         self._now = now
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Name the metrics, so that registering does not read the store."""
-        yield from _gauges()
+        yield from (_gauge(name) for name in _GAUGES)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Read the store."""
-        timestamps, ages = _gauges()
         now = self._now()
-        for run in last_successes(self._store):
-            ended = run.end_time or run.start_time
-            timestamps.add_metric([str(run.policy_id)], ended.timestamp())
-            ages.add_metric([str(run.policy_id)], (now - ended).total_seconds())
-        yield from (timestamps, ages)
+        yield from self._successes(now)
+        expected = list(self._expectations() if callable(self._expectations) else self._expectations)
+        if expected:
+            yield from self._overdue(expected, now)
+
+    def _successes(self, now: datetime) -> Iterator[GaugeMetricFamily]:
+        timestamps, ages, sizes = (
+            _gauge(f"backup_last_{name}") for name in ("success_timestamp_seconds", "success_age_seconds", "size_bytes")
+        )
+        last = dict[UUID, BackupRun]()
+        for run in newest_runs(self._store, RunQuery(status="success"), ["policy_id", "task_type"]):
+            last[run.policy_id] = max(last.get(run.policy_id, run), run, key=lambda each: (each.start_time, each.id))
+            if run.task_type == "backup" and run.stats and run.stats.total_bytes_processed is not None:
+                sizes.add_metric([str(run.policy_id)], run.stats.total_bytes_processed)
+        for policy_id, run in last.items():
+            timestamps.add_metric([str(policy_id)], ended_at(run).timestamp())
+            ages.add_metric([str(policy_id)], (now - ended_at(run)).total_seconds())
+        yield from (timestamps, ages, sizes)
+
+    def _overdue(self, expected: list[Expectation], now: datetime) -> Iterator[GaugeMetricFamily]:
+        overdue, seconds = _gauge("backup_overdue"), _gauge("backup_overdue_seconds")
+        late: dict[tuple[str, str, str], list[float | None]] = {_labels(each): [] for each in expected}
+        for each in find_overdue(self._store, expected, now=now):
+            late[_labels(each.expectation)].append(each.late_seconds)
+        for labels, lateness in late.items():
+            known = [each for each in lateness if each is not None]
+            overdue.add_metric(labels, bool(lateness))
+            if len(known) == len(lateness):
+                seconds.add_metric(labels, max(known, default=0))
+        yield from (overdue, seconds)
 
 
-def _gauges() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
-    labels = ["policy_id"]
-    return (
-        GaugeMetricFamily(
-            "backup_last_success_timestamp_seconds", "When a policy's last success ended.", labels=labels
-        ),
-        GaugeMetricFamily(
-            "backup_last_success_age_seconds", "How long ago a policy's last success ended.", labels=labels
-        ),
-    )
+_POLICY: Final = ("policy_id",)
+_EXPECTED: Final = ("policy_id", "agent_id", "task_type")
+_GAUGES: Final = {
+    "backup_last_success_timestamp_seconds": ("When a policy's last success ended.", _POLICY),
+    "backup_last_success_age_seconds": ("How long ago a policy's last success ended.", _POLICY),
+    "backup_last_size_bytes": ("How much a policy's last successful backup processed.", _POLICY),
+    "backup_overdue": ("Whether a run that was expected has not been reported in time.", _EXPECTED),
+    "backup_overdue_seconds": ("How long ago such a run should have been reported.", _EXPECTED),
+}
+
+
+def _gauge(name: str) -> GaugeMetricFamily:
+    meaning, labels = _GAUGES[name]
+    return GaugeMetricFamily(name, meaning, labels=labels)
+
+
+def _labels(expectation: Expectation) -> tuple[str, str, str]:
+    """Return the labels of what is expected; one that is empty is the same as none."""
+    agent_id = "" if expectation.agent_id is None else str(expectation.agent_id)
+    return str(expectation.policy_id), agent_id, expectation.task_type

@@ -1,14 +1,16 @@
 """What a scrape shows."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 import backuplog
+from backuplog import Expectation, RunQuery
 from backuplog.metrics import LastSuccesses, PrometheusObserver
 
 Payload = Callable[..., dict[str, Any]]
@@ -84,21 +86,128 @@ def test_a_lost_log_is_an_error(
     assert samples['task_results_ingested_total{status="success"}'] == 1
 
 
-def test_the_last_success_of_each_policy_is_read_from_the_store(agent_id: UUID, payload: Payload) -> None:
+NOON = datetime(2020, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def take(store: backuplog.Store, agent_id: UUID, payload: Payload) -> Callable[..., str]:
+    """Give a function that takes in a result of an hour on one day in 2020, and gives its policy."""
+
+    def taken(hour: int, **fields: object) -> str:
+        end = f"2020-11-24T{hour:02}:00:00Z"
+        sent = payload(**{"startTime": end, "endTime": end, **fields})
+        backuplog.ingest_task_result(store, agent_id, sent)
+        return str(sent["policyId"])
+
+    return taken
+
+
+Take = Callable[..., str]
+
+
+def collected(store: backuplog.Store, now: datetime = NOON, **options: Any) -> dict[str, float]:
+    """Give what a scrape reads from a store."""
+    registry = CollectorRegistry()
+    registry.register(LastSuccesses(store, now=lambda: now, **options))
+    return scrape(registry)
+
+
+def test_the_last_success_of_each_policy_is_read_from_the_store(store: backuplog.Store, take: Take) -> None:
     """Time and age come from what is stored, at each scrape, and registering asks nothing."""
     registry = CollectorRegistry()
-    with backuplog.open_store("sqlite://") as store:
-        registry.register(LastSuccesses(store, now=lambda: datetime(2026, 11, 24, 12, tzinfo=UTC)))
-        backuplog.register_agent(store, agent_id)
-        policy = str(uuid4())
-        times = (("success", "09"), ("success", "10"), ("failure", "11"))
-        for status, hour in times:
-            end = f"2026-11-24T{hour}:00:00Z"
-            sent = payload(policyId=policy, status=status, startTime=end, endTime=end)
-            backuplog.ingest_task_result(store, agent_id, sent)
-        samples = scrape(registry)
-        assert samples[f'backup_last_success_age_seconds{{policy_id="{policy}"}}'] == 7_200
-        stamp = samples[f'backup_last_success_timestamp_seconds{{policy_id="{policy}"}}']
-        assert datetime.fromtimestamp(stamp, UTC) == datetime(2026, 11, 24, 10, tzinfo=UTC)
+    registry.register(LastSuccesses(store, now=lambda: NOON))
+    policy = take(9)
+    for status, hour in (("success", 10), ("failure", 11)):
+        take(hour, policyId=policy, status=status)
+    samples = scrape(registry)
+    assert samples[f'backup_last_success_age_seconds{{policy_id="{policy}"}}'] == 7_200
+    stamp = samples[f'backup_last_success_timestamp_seconds{{policy_id="{policy}"}}']
+    assert datetime.fromtimestamp(stamp, UTC) == NOON.replace(hour=10)
+    store.close()
     with pytest.raises(backuplog.StoreError):
         generate_latest(registry)
+
+
+def test_a_clock_that_is_ahead_makes_no_negative_age(store: backuplog.Store, take: Take) -> None:
+    """No success counts as later than its result was received."""
+    end = "2999-01-01T00:00:00Z"
+    policy = take(0, startTime=end, endTime=end)
+    now = backuplog.query_runs(store).runs[0].received_at + timedelta(hours=1)
+    assert collected(store, now)[f'backup_last_success_age_seconds{{policy_id="{policy}"}}'] == 3_600
+
+
+def test_the_size_is_that_of_the_last_successful_backup(store: backuplog.Store, take: Take) -> None:
+    """What a check or a failed backup says since is no size of a backup; one that is not known is left out."""
+    policy = take(8, stats={"totalBytesProcessed": 5})
+    take(9, policyId=policy, stats={"totalBytesProcessed": 7_000})
+    take(10, policyId=policy, stats={"totalBytesProcessed": 3}, status="failure")
+    take(11, policyId=policy, stats={"totalBytesProcessed": 1, "dryRun": True})
+    take(11, policyId=policy, stats={"totalBytesProcessed": 2}, taskType="check")
+    for hour in range(7):
+        take(hour, policyId=policy, taskType=f"check {hour}")
+    unknown = take(9, policyId=take(8, stats={"totalBytesProcessed": 5}))
+    samples = collected(store)
+    assert samples[f'backup_last_size_bytes{{policy_id="{policy}"}}'] == 7_000
+    assert samples[f'backup_last_success_age_seconds{{policy_id="{policy}"}}'] == 3_600
+    assert samples[f'backup_last_success_age_seconds{{policy_id="{unknown}"}}'] == 3 * 3_600
+    assert f'backup_last_size_bytes{{policy_id="{unknown}"}}' not in samples
+
+
+def test_what_is_overdue_is_shown_for_each_expectation(store: backuplog.Store, agent_id: UUID, take: Take) -> None:
+    """1 and for how long, 0 for what is met, and no time for what never ran; nothing without expectations."""
+    policy = take(9)
+    assert not [name for name in collected(store) if name.startswith("backup_overdue")]
+    late = Expectation(policy_id=policy, interval=timedelta(hours=2), grace=timedelta(minutes=30))
+    met = attrs.evolve(late, agent_id=agent_id, interval=timedelta(hours=4))
+    never = attrs.evolve(late, task_type="check")
+    asked: list[int] = []
+
+    def expectations() -> Iterator[Expectation]:
+        asked.append(1)
+        yield from (late, met, never)
+
+    samples = collected(store, expectations=expectations)
+    assert asked == [1]
+    of_late = f'agent_id="",policy_id="{policy}",task_type="backup"'
+    of_met = f'agent_id="{agent_id}",policy_id="{policy}",task_type="backup"'
+    of_never = f'agent_id="",policy_id="{policy}",task_type="check"'
+    assert {name: value for name, value in samples.items() if name.startswith("backup_overdue")} == {
+        f"backup_overdue{{{of_late}}}": 1,
+        f"backup_overdue_seconds{{{of_late}}}": 1_800,
+        f"backup_overdue{{{of_met}}}": 0,
+        f"backup_overdue_seconds{{{of_met}}}": 0,
+        f"backup_overdue{{{of_never}}}": 1,
+    }
+
+
+def test_of_several_expectations_of_the_same_the_worst_counts(store: backuplog.Store, take: Take) -> None:
+    """A scrape never has the same series twice, which Prometheus would refuse."""
+    policy = take(9)
+    several = [Expectation(policy_id=policy, interval=timedelta(hours=hours)) for hours in (2, 1, 9)]
+    registry = CollectorRegistry()
+    registry.register(LastSuccesses(store, expectations=several, now=lambda: NOON))
+    lines = [line for line in generate_latest(registry).decode().splitlines() if line.startswith("backup_overdue")]
+    assert [line.rpartition(" ")[2] for line in lines] == ["1.0", "7200.0"]
+
+
+def test_a_scrape_asks_the_store_three_times(
+    store: backuplog.Store, take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many policies and expectations there are, it lists the newest runs, and nothing else."""
+    policies = [take(9) for _ in range(20)]
+    asked: list[RunQuery] = []
+    list_newest = store.backend.list_newest
+
+    def count(query: RunQuery, *arguments: Any, **options: Any) -> Any:
+        asked.append(query)
+        return list_newest(query, *arguments, **options)
+
+    def fail(*_arguments: object, **_options: object) -> Any:
+        pytest.fail("a scrape reads no lists of runs")
+
+    monkeypatch.setattr(store.backend, "list_newest", count)
+    monkeypatch.setattr(store.backend, "list_runs", fail)
+    expected = [Expectation(policy_id=policy, interval=timedelta(hours=2)) for policy in policies]
+    samples = collected(store, expectations=expected)
+    assert sum(value for name, value in samples.items() if name.startswith("backup_overdue{")) == 20
+    assert len(asked) == 3
