@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,6 +20,7 @@ converter: Final = cattrs.Converter()
 
 converter.register_unstructure_hook(UUID, str)
 converter.register_unstructure_hook(datetime, lambda moment: moment.isoformat().replace("+00:00", "Z"))
+converter.register_unstructure_hook(date, date.isoformat)
 converter.register_unstructure_hook(bytes, bytes.hex)
 
 

@@ -108,7 +108,7 @@ SECTIONS: Final = (
         ["backuplog.http", "backuplog.http.limit", "backuplog.http.openapi"],
         [
             *("http", "http.asynchronous", "http.following", "http.guard", "http.request", "http.response"),
-            *("http.limit", "http.openapi"),
+            *("http.reports", "http.searching", "http.limit", "http.openapi"),
         ],
     ),
     Section(

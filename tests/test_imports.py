@@ -67,6 +67,10 @@ ORDER = [
     "http.answering",
     "http.asynchronous",
     "http.following",
+    "http.pages",
+    "http.parameters",
+    "http.reports",
+    "http.searching",
     "http",
 ]
 LIBRARIES = {"attrs", "cattrs", "backports", "compression", "tenacity", "cronsim"}

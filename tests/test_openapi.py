@@ -44,13 +44,23 @@ def test_the_stored_document_is_that_of_the_code() -> None:
 
 
 def test_every_endpoint_is_in_it() -> None:
-    """Each function of the contract is an operation, and one of them is two."""
+    """Each function of the contract is an operation, and those that may be asked of all agents are two."""
     named = sorted(operation["operationId"] for _, operation in operations())
     assert named == [
+        "getAllAnomalies",
         "getAllBackupRuns",
+        "getAllLatestRuns",
+        "getAllLogMatches",
+        "getAllOverdueRuns",
+        "getAllRunSummary",
+        "getAnomalies",
         "getBackupRun",
         "getBackupRunLog",
         "getBackupRuns",
+        "getLatestRuns",
+        "getLogMatches",
+        "getOverdueRuns",
+        "getRunSummary",
         "patchBackupRunLog",
         "postTaskResult",
         "postTaskResults",
@@ -89,6 +99,15 @@ def test_schemas_have_the_fields_of_the_models() -> None:
     assert schemas["TaskResult"]["required"] == ["taskId", "policyId", "taskType", "status", "durationSeconds"]
     assert schemas["TaskResult"]["properties"]["snapshotId"]["maxLength"] == 255
     assert schemas["BackupRun"]["properties"]["end_time"]["type"] == ["string", "null"]
+    entries = {
+        "LatestRuns": ("latest", backuplog.LatestRun),
+        "RunSummaries": ("groups", backuplog.RunSummary),
+        "OverdueRuns": ("overdue", backuplog.Overdue),
+        "Anomalies": ("anomalies", backuplog.Anomaly),
+    }
+    for name, (listed, model) in entries.items():
+        shown = schemas[name]["properties"][listed]["items"]
+        assert set(shown["properties"]) == set(shown["required"]) == {field.name for field in attrs.fields(model)}
     for schema in schemas.values():
         for name, field in schema["properties"].items():
             assert field.get("description") or name in ("type", "status", "results"), name

@@ -5,7 +5,7 @@ One function an endpoint; what routes to them is yours. Every error that a clien
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -21,14 +21,16 @@ from backuplog.errors import (
 )
 from backuplog.ingest import ingest_task_result, ingest_task_results
 from backuplog.log import open_log, tail_log
-from backuplog.model import LogState, Receipt, RunQuery
+from backuplog.model import LogState, Receipt
 from backuplog.normalise import argument, as_uuid
 from backuplog.store import Store
 
 from .answering import answering, failure
 from .asynchronous import respond
 from .following import follow, what_follows
-from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_all, report_refusal
+from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_runs, report_refusal
+from .parameters import PAGE, RUN_FILTERS, runs_query
+from .reports import get_anomalies, get_latest_runs, get_overdue_runs, get_run_summary
 from .request import (
     Request,
     collect_body,
@@ -52,6 +54,7 @@ from .response import (
     started,
     whole_if_short,
 )
+from .searching import get_log_matches
 
 __all__ = [
     "MAX_BATCH_RESULTS",
@@ -64,9 +67,14 @@ __all__ = [
     "Response",
     "collect_body",
     "follow",
+    "get_anomalies",
     "get_backup_run",
     "get_backup_run_log",
     "get_backup_runs",
+    "get_latest_runs",
+    "get_log_matches",
+    "get_overdue_runs",
+    "get_run_summary",
     "patch_backup_run_log",
     "post_task_result",
     "post_task_results",
@@ -77,9 +85,6 @@ MAX_BATCH_RESULTS: Final = 1_000
 """The most results in one batch."""
 MAX_TAIL_LINES: Final = 100_000
 """The most lines that ``?tail=`` may ask for."""
-
-RUN_PARAMETERS: Final = ("status", "policy_id", "task_type", "snapshot_id", "since", "until", "limit", "cursor")
-"""What a list of runs can be asked for; ``status`` any number of times."""
 
 _JSON: Final = frozenset({"application/json"})
 _LINES: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
@@ -167,16 +172,9 @@ def get_backup_runs(store: Store, agent_id: str | None, request: Request, *, gua
         429, 500 or 503. A page of more than 8 MiB ends before ``limit``. An error message of more than 1,024 characters
         is cut, and ``error_message_truncated`` is then true.
     """
-    agent = None if agent_id is None else admit(store, agent_id, request, guard)
-    if agent is None:
-        admit_to_all(store, request, guard)
-    filters: dict[str, Any] = parse_query(request.query, RUN_PARAMETERS, repeatable={"status"})
-    limit = filters.get("limit")
-    if limit is not None:
-        # What is no number is left as it is, so that its error stands among those of the other fields.
-        number = number_in(limit)
-        filters["limit"] = limit if number is None else number
-    return page_response(store, RunQuery(agent_id=agent, **filters))
+    agent = admit_to_runs(store, agent_id, request, guard)
+    filters = parse_query(request.query, (*RUN_FILTERS, *PAGE), repeatable={"status"})
+    return page_response(store, runs_query(agent, filters))
 
 
 @answering(is_observed=False)

@@ -94,7 +94,7 @@ def admit(store: Store, agent_id: str, request: Request, guard: Guard) -> UUID:
 
 
 def admit_to_all(store: Store, request: Request, guard: Guard) -> None:
-    """Let nobody see the runs of all agents by a token, which speaks for one.
+    """Let nobody see by a token, which speaks for one agent, what is not for agents.
 
     Raises:
         Unauthenticated: No valid token came.
@@ -102,7 +102,38 @@ def admit_to_all(store: Store, request: Request, guard: Guard) -> None:
     """
     if guard.tokens:
         verify_agent_token(store, bearer_token(request))
-        raise Forbidden("a token speaks for one agent: who lists the runs of all needs another credential")
+        raise Forbidden("a token speaks for one agent: lists of all agents and reports need another credential")
+
+
+def admit_to_runs(store: Store, agent_id: str | None, request: Request, guard: Guard) -> UUID | None:
+    """Let a request see the runs of the agent in the path, or of all agents where that is None.
+
+    Returns:
+        The agent; None for all.
+
+    Raises:
+        Unauthenticated, InvalidAgent, Forbidden, RateLimited: As for ``admit`` and ``admit_to_all``.
+    """
+    if agent_id is not None:
+        return admit(store, agent_id, request, guard)
+    admit_to_all(store, request, guard)
+    return None
+
+
+def admit_to_reports(store: Store, agent_id: str | None, request: Request, guard: Guard) -> UUID | None:
+    """Let a request see reports, on the agent in the path, or on all agents where that is None.
+
+    A report costs the more the more policies there are, and an agent may invent any number: its token gets none.
+
+    Returns:
+        The agent; None for all.
+
+    Raises:
+        Unauthenticated, Forbidden: As for ``admit_to_all``.
+        InvalidAgent, RateLimited: As for ``admit``.
+    """
+    admit_to_all(store, request, guard)
+    return None if agent_id is None else admit(store, agent_id, request, guard)
 
 
 @contextmanager

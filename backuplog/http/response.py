@@ -3,9 +3,9 @@
 import codecs
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final
 
 import attrs
@@ -93,16 +93,31 @@ def page_response(store: Store, query: RunQuery) -> Response:
             encoded = to_json(listed_run(run))
             size += len(encoded)
             if last is not None and size > MAX_PAGE_BYTES:
-                return _page(runs, total, query.limit, cursor_after(query, last))
+                return list_response(
+                    "runs", runs, total=total, limit=query.limit, next_cursor=cursor_after(query, last)
+                )
             runs.append(encoded)
             last = run
         if next_cursor is None or len(runs) == query.limit:
-            return _page(runs, total, query.limit, next_cursor)
+            return list_response("runs", runs, total=total, limit=query.limit, next_cursor=next_cursor)
 
 
-def _page(runs: Sequence[bytes], total: int | None, limit: int, next_cursor: str | None) -> Response:
-    rest = to_json({"total": total, "limit": limit, "next_cursor": next_cursor})
-    return encoded_response(b'{"runs": [' + b", ".join(runs) + b"], " + rest[1:])
+def fitting(documents: Iterable[dict[str, Any]], limit: int) -> list[bytes]:
+    """Write the first documents, no more than a limit and no longer than a page; one at least, where there is one."""
+    items: list[bytes] = []
+    size = 0
+    for document in islice(documents, limit):
+        item = to_json(document)
+        size += len(item)
+        if items and size > MAX_PAGE_BYTES:
+            break
+        items.append(item)
+    return items
+
+
+def list_response(name: str, items: Sequence[bytes], **rest: object) -> Response:
+    """Answer with a list of what is written already, and what else there is to say of it."""
+    return encoded_response(b'{"' + name.encode() + b'": [' + b", ".join(items) + b"], " + to_json(rest)[1:])
 
 
 def started(pieces: Iterator[bytes]) -> Iterator[bytes]:
