@@ -113,6 +113,24 @@ def running(name: str, url: str, folder: Path, *server: str) -> Iterator[Site]:
             process.wait()
 
 
+def without_tokens(name: str) -> tuple[str, str]:
+    """Give the arguments of Python that serve an example which leaves credentials to whoever runs it."""
+    serve = "uvicorn.run(example.app, port={port})" if name in ASYNC else "waitress.serve(example.app, port={port})"
+    return "-c", (
+        f"import sys; sys.path.insert(0, {str(EXAMPLES)!r}); import {name}_app as example; import uvicorn, waitress; "
+        f"example.guard = example.http.Guard(tokens=False); {serve}"
+    )
+
+
+@pytest.fixture(scope="module", params=APPS)
+def open_site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Give each example in turn, on a SQLite file and without tokens, as for operators behind a login."""
+    folder = tmp_path_factory.mktemp(request.param)
+    url = f"sqlite:///{folder / 'backups.db'}"
+    with running(request.param, url, folder, *without_tokens(request.param)) as started:
+        yield started
+
+
 @pytest.fixture(scope="module", params=APPS)
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Give each example in turn, on a SQLite file."""

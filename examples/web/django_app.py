@@ -21,6 +21,15 @@ URL = os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db")
 opening = threading.Lock()
 open_once = functools.cache(backuplog.open_store)
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+EXPECTATIONS: list[backuplog.Expectation] = []  # how often each policy should run: you know, clients do not say it
+# No agent's token is enough for these: give them a guard of their own behind your login.
+REPORTS: dict[str, http.Endpoint] = {
+    "latest": http.get_latest_runs,
+    "summary": http.get_run_summary,
+    "overdue": functools.partial(http.get_overdue_runs, expectations=EXPECTATIONS),
+    "anomalies": http.get_anomalies,
+    "search": http.get_log_matches,
+}
 
 
 def store() -> backuplog.Store:
@@ -57,6 +66,8 @@ urlpatterns = [
     path(f"{AGENT}/backup-runs", view(GET=http.get_backup_runs)),
     # No agent's token is enough: for operators, give it a guard of its own behind your login.
     path("backup-runs", view(GET=http.get_backup_runs)),
+    *(path(f"{AGENT}/backup-runs/{name}", view(GET=report)) for name, report in REPORTS.items()),
+    *(path(f"backup-runs/{name}", view(GET=report)) for name, report in REPORTS.items()),
     path(f"{AGENT}/backup-runs/<run_id>", view(GET=http.get_backup_run)),
     path(
         f"{AGENT}/backup-runs/<run_id>/log",

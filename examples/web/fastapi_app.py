@@ -1,5 +1,6 @@
 """backuplog behind FastAPI: ``python fastapi_app.py``, or ``uvicorn fastapi_app:app`` with any number of workers."""
 
+import functools
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,15 @@ import backuplog
 from backuplog import http
 
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+EXPECTATIONS: list[backuplog.Expectation] = []  # how often each policy should run: you know, clients do not say it
+# No agent's token is enough for these: give them a guard of their own behind your login.
+REPORTS: dict[str, http.Endpoint] = {
+    "latest": http.get_latest_runs,
+    "summary": http.get_run_summary,
+    "overdue": functools.partial(http.get_overdue_runs, expectations=EXPECTATIONS),
+    "anomalies": http.get_anomalies,
+    "search": http.get_log_matches,
+}
 
 
 @asynccontextmanager
@@ -68,6 +78,18 @@ async def get_backup_runs(request: Request, agent_id: str) -> Response:
 @app.api_route("/backup-runs", methods=READ)
 async def get_all_backup_runs(request: Request) -> Response:
     return await answer(http.get_backup_runs, request, None)
+
+
+def add_report(name: str, report: http.Endpoint) -> None:
+    async def get_report(request: Request) -> Response:
+        return await answer(report, request, request.path_params.get("agent_id"))
+
+    app.add_api_route(f"/agents/{{agent_id}}/backup-runs/{name}", get_report, methods=READ)
+    app.add_api_route(f"/backup-runs/{name}", get_report, methods=READ)
+
+
+for name, report in REPORTS.items():
+    add_report(name, report)
 
 
 @app.api_route("/agents/{agent_id}/backup-runs/{run_id}", methods=READ)

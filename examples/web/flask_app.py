@@ -13,6 +13,15 @@ URL = os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db")
 opening = threading.Lock()
 open_once = functools.cache(backuplog.open_store)
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+EXPECTATIONS: list[backuplog.Expectation] = []  # how often each policy should run: you know, clients do not say it
+# No agent's token is enough for these: give them a guard of their own behind your login.
+REPORTS: dict[str, http.Endpoint] = {
+    "latest": http.get_latest_runs,
+    "summary": http.get_run_summary,
+    "overdue": functools.partial(http.get_overdue_runs, expectations=EXPECTATIONS),
+    "anomalies": http.get_anomalies,
+    "search": http.get_log_matches,
+}
 app = Flask(__name__)
 
 
@@ -52,6 +61,16 @@ def get_backup_runs(agent_id: str) -> Response:
 @app.get("/backup-runs")  # no agent's token is enough: for operators, give it a guard of its own behind your login
 def get_all_backup_runs() -> Response:
     return answer(http.get_backup_runs, None)
+
+
+def get_report(report: http.Endpoint, agent_id: str | None = None) -> Response:
+    return answer(report, agent_id)
+
+
+for name, report in REPORTS.items():
+    view = functools.partial(get_report, report)
+    app.add_url_rule(f"/agents/<agent_id>/backup-runs/{name}", name, view)
+    app.add_url_rule(f"/backup-runs/{name}", name, view)
 
 
 @app.get("/agents/<agent_id>/backup-runs/<run_id>")

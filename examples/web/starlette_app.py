@@ -1,5 +1,6 @@
 """backuplog behind Starlette: ``python starlette_app.py``, or ``uvicorn starlette_app:app --workers 4``."""
 
+import functools
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,15 @@ import backuplog
 from backuplog import http
 
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+EXPECTATIONS: list[backuplog.Expectation] = []  # how often each policy should run: you know, clients do not say it
+# No agent's token is enough for these: give them a guard of their own behind your login.
+REPORTS: dict[str, http.Endpoint] = {
+    "latest": http.get_latest_runs,
+    "summary": http.get_run_summary,
+    "overdue": functools.partial(http.get_overdue_runs, expectations=EXPECTATIONS),
+    "anomalies": http.get_anomalies,
+    "search": http.get_log_matches,
+}
 
 
 @asynccontextmanager
@@ -72,6 +82,8 @@ app = Starlette(
         route(f"{AGENT}/backup-runs", GET=http.get_backup_runs),
         # No agent's token is enough: for operators, give it a guard of its own behind your login.
         route("/backup-runs", GET=http.get_backup_runs),
+        *(route(f"{AGENT}/backup-runs/{name}", GET=report) for name, report in REPORTS.items()),
+        *(route(f"/backup-runs/{name}", GET=report) for name, report in REPORTS.items()),
         route(f"{AGENT}/backup-runs/{{run_id}}", GET=http.get_backup_run),
         route(f"{AGENT}/backup-runs/{{run_id}}/log", GET=http.get_backup_run_log, PATCH=http.patch_backup_run_log),
         Route(f"{AGENT}/backup-runs/{{run_id}}/log/follow", follow),

@@ -14,6 +14,15 @@ URL = os.environ.get("BACKUPLOG_URL", "sqlite:///backups.db")
 opening = threading.Lock()
 open_once = functools.cache(backuplog.open_store)
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
+EXPECTATIONS: list[backuplog.Expectation] = []  # how often each policy should run: you know, clients do not say it
+# No agent's token is enough for these: give them a guard of their own behind your login.
+REPORTS: dict[str, http.Endpoint] = {
+    "latest": http.get_latest_runs,
+    "summary": http.get_run_summary,
+    "overdue": functools.partial(http.get_overdue_runs, expectations=EXPECTATIONS),
+    "anomalies": http.get_anomalies,
+    "search": http.get_log_matches,
+}
 
 ENDPOINTS = [
     ("POST", re.compile(r"/agents/([^/]+)/task-results"), http.post_task_result),
@@ -24,6 +33,9 @@ ENDPOINTS = [
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)"), http.get_backup_run),
     ("GET", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)/log"), http.get_backup_run_log),
     ("PATCH", re.compile(r"/agents/([^/]+)/backup-runs/([^/]+)/log"), http.patch_backup_run_log),
+    # The last one that matches counts: the name of a report is no run.
+    *(("GET", re.compile(rf"/agents/([^/]+)/backup-runs/{name}"), report) for name, report in REPORTS.items()),
+    *(("GET", re.compile(rf"/backup-runs/{name}"), report) for name, report in REPORTS.items()),
 ]
 
 

@@ -256,6 +256,47 @@ def test_fifty_clients_at_once_are_all_served(site: Site) -> None:
     assert failures == []
 
 
+REPORTS = {
+    "latest": {},
+    "summary": {"group_by": "status"},
+    "overdue": {},
+    "anomalies": {},
+    "search": {"q": "wrong"},
+}
+
+
+def test_reports_are_routed_before_runs(open_site: Site) -> None:
+    """Each report is there for an agent and for all, and the run of an agent still is."""
+    sent = result(log="Fatal: wrong password\n", status="failure")
+    with open_site.client() as client:
+        assert client.post(f"{open_site.agent}/task-results", json=sent).status_code == 200
+        for place in ("", open_site.agent):
+            answers = {name: client.get(f"{place}/backup-runs/{name}", params=query) for name, query in REPORTS.items()}
+            assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(REPORTS, 200)
+            [latest] = answers["latest"].json()["latest"]
+            assert (latest["last_run"]["id"], latest["consecutive_failures"]) == (sent["taskId"], 1)
+            assert answers["summary"].json()["groups"][0]["by_status"] == {"failed": 1}
+            assert answers["overdue"].json() == {"overdue": [], "total": 0, "limit": 100}
+            assert answers["anomalies"].json() == {"anomalies": [], "total": 0, "limit": 100}
+            assert [match["line"] for match in answers["search"].json()["matches"]] == ["Fatal: wrong password"]
+            for name, query in REPORTS.items():
+                head = client.head(f"{place}/backup-runs/{name}", params=query)
+                assert (head.status_code, head.content) == (200, b"")
+                assert client.post(f"{place}/backup-runs/{name}").status_code == 405
+        assert client.get(f"{open_site.agent}/backup-runs/{sent['taskId']}").json()["id"] == sent["taskId"]
+
+
+def test_no_agent_gets_a_report(site: Site) -> None:
+    """An agent's token is enough for none, and no token is none."""
+    with site.client() as client:
+        for name, query in REPORTS.items():
+            for place in ("", site.agent):
+                refused = client.get(f"{place}/backup-runs/{name}", params=query)
+                assert (refused.status_code, refused.json()["error_type"]) == (403, "forbidden")
+                nobody = client.get(f"{place}/backup-runs/{name}", params=query, headers={"Authorization": ""})
+                assert nobody.status_code == 401
+
+
 # --- logs that grow ---------------------------------------------------------------------------------------------
 
 
