@@ -211,13 +211,14 @@ class Backend(Protocol):
         """
         ...
 
-    def reclaim(self) -> int:
+    def reclaim(self) -> int | None:
         """Give a little of the room that removed logs took back to the operating system, in a few milliseconds.
 
         A database that reuses that room, or gives it back by itself, does nothing.
 
         Returns:
-            How many bytes were given back; 0 if there is nothing to give back, or too little to be worth it.
+            How many bytes were given back; 0 if there is nothing to give back, or too little to be worth it; None if
+            there is, and it takes another call.
         """
         ...
 

@@ -99,6 +99,8 @@ class Decision(Generic[AnswerT_co]):
         drop: Before storing ``chunks``, delete the run's chunks that begin at this offset or later, whatever their
             version. 0 deletes the whole log, None deletes nothing.
         drop_until: Keep those that begin at this offset or later; None keeps none.
+        drop_later: Whether a backend may delete them when it suits it, if ``drop`` is 0. ``write`` has no log then, so
+            that nobody reads them. They must be gone with the run, and before another log of it is stored.
         remove: Whether to delete the run and its whole log. ``write`` is None then.
     """
 
@@ -107,6 +109,7 @@ class Decision(Generic[AnswerT_co]):
     chunks: Iterable[Chunk] = attrs.field(default=(), repr=False)
     drop: int | None = None
     drop_until: int | None = None
+    drop_later: bool = False
     remove: bool = False
 
 

@@ -67,7 +67,7 @@ class Removal:
         expired = expiry(stored)
         if expired is None:
             return Decision(answer=Removed.CHANGED)
-        return Decision(answer=Removed.YES, write=expired.write, drop=expired.drop)
+        return Decision(answer=Removed.YES, write=expired.write, drop=expired.drop, drop_later=True)
 
 
 def removal_of(run: BackupRun, *, log_only: bool = False, is_checked: bool = True) -> Removal:
@@ -88,8 +88,8 @@ class PruneReport:
         runs_removed: Runs that were removed, with their logs.
         logs_removed: Logs that were removed, with their runs or without.
         log_bytes_removed: Bytes of those logs, as they were read. They took less room, because logs are compressed.
-        bytes_given_back: Bytes by which the file of a SQLite database became smaller. What is not given back is used
-            again.
+        bytes_given_back: Bytes by which the file of a SQLite database became smaller, or that partitions of PostgreSQL
+            took which were dropped. What is not given back is used again.
         kept: How many runs were due and kept, by the reason: ``keep_last``, ``last_success``, ``keep``, ``active``, or
             ``changed`` for those that were changed at the same time.
         batches: Transactions that it took.
@@ -188,7 +188,7 @@ class Sweep:
 
     def give_all_back(self) -> None:
         """Give room back until there is too little to be worth it."""
-        while not (self.is_over or self._report.is_dry_run) and self._give_back():
+        while not (self.is_over or self._report.is_dry_run) and self._give_back() != 0:
             pass
 
     def _count(self, removed: list[Removal]) -> None:
@@ -216,11 +216,12 @@ class Sweep:
             self._on_progress(self.report())
         self._wait(seconds)
 
-    def _give_back(self) -> int:
+    def _give_back(self) -> int | None:
         begun = time.monotonic()
         given_back = self._store.call(self._store.backend.reclaim)
-        if given_back:
-            self._report = attrs.evolve(self._report, bytes_given_back=self._report.bytes_given_back + given_back)
+        if given_back != 0:
+            given_so_far = self._report.bytes_given_back + (given_back or 0)
+            self._report = attrs.evolve(self._report, bytes_given_back=given_so_far)
             self._wait(time.monotonic() - begun)
         return given_back
 

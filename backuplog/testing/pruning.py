@@ -114,6 +114,25 @@ class PruningContract(Contract):
             assert backuplog.read_log(store, failed["taskId"]) == b"a line\n"
             assert backuplog.prune(store, policy, now=NOON + 6 * _DAY, pause=_at_once).logs_removed == 1
 
+    def test_what_expired_is_no_part_of_a_later_log(self) -> None:
+        """Chunks that may be dropped later are read neither in a new log of their run nor in a run of the same id."""
+        with self._known() as (store, agent_id):
+            policy = RetentionPolicy(logs=7 * _DAY)
+            for is_removed in (False, True):
+                sent = payload(status="failed", log=b"x" * 1_500_000, **_started(9))
+                backuplog.ingest_task_result(store, agent_id, sent, received_at=_received(sent))
+                assert backuplog.prune(store, policy, now=NOON, pause=_at_once).logs_removed == 1
+                with pytest.raises(LogExpired):
+                    backuplog.read_log(store, sent["taskId"])
+                if is_removed:
+                    oldest = RetentionPolicy(runs=7 * _DAY)
+                    assert backuplog.prune(store, oldest, now=NOON, pause=_at_once).runs_removed == 1
+                newer = {**sent, "log": "newer", "endTime": NOON.isoformat()}
+                outcome = backuplog.ingest_task_result(store, agent_id, newer, received_at=NOON).outcome
+                assert outcome == ("created" if is_removed else "updated")
+                assert backuplog.read_log(store, sent["taskId"]) == b"newer"
+                assert chunk_offsets(store, UUID(sent["taskId"])) == [0]
+
     def test_a_log_of_many_chunks_goes_with_its_run(self) -> None:
         """Long logs are removed one at a time, and each whole, whatever else is due."""
         with self._known() as (store, agent_id):
