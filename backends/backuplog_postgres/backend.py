@@ -16,6 +16,7 @@ from backuplog.backend import (
     CHUNK_BYTES,
     CHUNK_COLUMNS,
     DEFAULT_TENANT,
+    READABLE_STATES,
     RUN_COLUMNS,
     STORED_RUN_COLUMNS,
     TOKEN_COLUMNS,
@@ -46,6 +47,8 @@ from backuplog.backend import (
 )
 
 from .connection import CallersConnection, Cursor, PooledConnections, moment_of, open_pool, use_pool
+from .emptying import Emptying
+from .partitions import closed_partitions, closed_stretch
 
 _NAME_BYTES: Final = 63
 _FIRST: Final = UUID(int=0)
@@ -157,6 +160,7 @@ class PostgresBackend:
         prepare: bool,
         tenant_id: UUID,
         is_owner: bool,
+        emptying: Emptying | None = None,
     ) -> None:
         """Make a view.
 
@@ -166,12 +170,15 @@ class PostgresBackend:
             prepare: Whether to prepare statements.
             tenant_id: The tenant whose data to see.
             is_owner: Whether ``close`` closes the connections.
+            emptying: What is known of partitions of logs; None for nothing yet.
         """
         self._connections = connections
         self._schema = schema
         self._prepare = prepare
         self._tenant_id = tenant_id
         self._is_owner = is_owner
+        self._emptying = emptying or Emptying(schema)
+        self._has_pruned = False
 
     def __repr__(self) -> str:
         """Show the schema and the tenant."""
@@ -192,7 +199,14 @@ class PostgresBackend:
         return self._view(CallersConnection(connection, row_security=row_security), self._tenant_id)
 
     def _view(self, connections: PooledConnections | CallersConnection, tenant_id: UUID) -> Self:
-        return type(self)(connections, schema=self._schema, prepare=self._prepare, tenant_id=tenant_id, is_owner=False)
+        return type(self)(
+            connections,
+            schema=self._schema,
+            prepare=self._prepare,
+            tenant_id=tenant_id,
+            is_owner=False,
+            emptying=self._emptying.for_another_tenant(),
+        )
 
     def close(self) -> None:
         """Close the store's pool, unless this is a view."""
@@ -244,6 +258,7 @@ class PostgresBackend:
                 chunks = list(first.chunks)
                 if len(chunks) <= 1 and self._create(first.write, chunks, changes[0].requires_agent):
                     return [first.answer]
+        self._has_pruned = self._has_pruned or skip_locked
         with self._connections.transaction(self._tenant_id) as cursor:
             return self._settle(cursor, changes, skip_locked=skip_locked)
 
@@ -406,6 +421,17 @@ class PostgresBackend:
         if run_ids:
             self._execute(cursor, self._DROP_LOGS, (self._tenant_id, list(run_ids)))
 
+    _OUTSIDE: Final = " AND (stored_at < %b::timestamptz OR stored_at >= %b::timestamptz)"
+
+    def _drop_logs_later(self, cursor: Cursor, run_ids: Collection[UUID]) -> None:
+        """Leave chunks that nobody needs in partitions that will be dropped as a whole, and delete all others."""
+        is_ours = run_ids and isinstance(self._connections, PooledConnections)
+        stretch = closed_stretch(closed_partitions(cursor, self._schema)) if is_ours else None
+        if stretch is None:
+            self._drop_logs(cursor, run_ids)
+        else:
+            self._execute(cursor, f"{self._DROP_LOGS}{self._OUTSIDE}", (self._tenant_id, list(run_ids), *stretch))
+
     _DROP_CHUNKS: Final = (
         "DELETE FROM {schema}.backup_run_logs WHERE tenant_id = %b AND run_id = %b AND byte_offset >= %b"
     )
@@ -418,7 +444,9 @@ class PostgresBackend:
     def _write_logs(self, cursor: Cursor, decisions: Collection[Decision[Any]]) -> None:
         written = [(decision.write.run.id, decision) for decision in decisions if decision.write is not None]
         whole = {run_id for run_id, decision in written if (decision.drop, decision.drop_until) == (0, None)}
-        self._drop_logs(cursor, whole)
+        later = {run_id for run_id, decision in written if run_id in whole and _may_drop_later(decision)}
+        self._drop_logs(cursor, whole - later)
+        self._drop_logs_later(cursor, later)
         for run_id, decision in written:
             if decision.drop is not None and run_id not in whole:
                 key = self._tenant_id, run_id, decision.drop
@@ -447,9 +475,14 @@ class PostgresBackend:
                 for row in chain([first, second], rows):
                     copy.write_row(row)
 
-    def reclaim(self) -> int:
-        """Leave it to autovacuum, for which the tables of logs have settings of their own."""
-        return 0
+    def reclaim(self) -> int | None:
+        """Drop partitions of logs that nobody needs, a step at a time; leave other room to autovacuum."""
+        if not isinstance(self._connections, PooledConnections):
+            return 0
+        if self._has_pruned:  # Between two batches: what the next one removes need not be moved before.
+            self._has_pruned = False
+            return None
+        return self._emptying.step(self._connections, self._tenant_id)
 
     _FIND_RUN: Final = f"SELECT {_STORED_RUN} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = %b"
 
@@ -613,6 +646,11 @@ def _where(terms: Sequence[Term]) -> tuple[str, list[object]]:
         if column == "status" and "success" not in value:
             conditions.append("status <> 'success'")
     return " AND ".join(conditions), parameters
+
+
+def _may_drop_later(decision: Decision[Any]) -> bool:
+    """Return whether nobody can read the chunks to be deleted any more, so that it does not matter when they go."""
+    return decision.drop_later and decision.write is not None and decision.write.run.log_state not in READABLE_STATES
 
 
 def _chunk_row(chunk: Chunk) -> Row:
