@@ -177,8 +177,9 @@ class PruningContract(Contract):
             stop.clear()
             waited: list[float] = []
             report = backuplog.prune(store, policy, now=NOON, pause=waited.append)
-            assert (report.runs_removed, report.is_finished, len(waited)) == (3, True, 2)
-            assert max(waited) == report.slowest_batch_seconds
+            assert (report.runs_removed, report.is_finished, report.batches) == (3, True, 2)
+            assert len(waited) >= report.batches  # Giving room back may be followed by pauses too.
+            assert max(waited) >= report.slowest_batch_seconds
             assert backuplog.query_runs(store).total == 0
 
     def test_two_processes_that_prune_at_once_remove_all_once(self) -> None:
