@@ -50,7 +50,7 @@ def use(store: backuplog.Store, payload: Payload) -> None:
         {"options": "-c TimeZone=America/St_Johns -c DateStyle=SQL,DMY -c IntervalStyle=sql_standard"},
         {"options": "-c default_transaction_isolation=serializable"},
     ],
-    ids=str,
+    ids=lambda settings: "-".join(settings) or "plain",
 )
 def test_an_integrators_pool_serves(url: str, payload: Payload, kind: Any, settings: dict[str, Any]) -> None:
     """A pool of the caller's own serves whatever its settings are, gets them back, and stays open."""
