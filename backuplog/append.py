@@ -139,6 +139,7 @@ def _growth(store: Store, stored: StoredRun, data: bytes, now: datetime) -> Amen
     grown = attrs.evolve(
         log.run,
         status="running" if run.status == LOST else run.status,  # It is heard of again.
+        end_time=None if run.status == LOST else run.end_time,
         log_state=LogState.OPEN,
         log_bytes=log.run.log_bytes + len(shown),
         log_sha256=None,

@@ -116,7 +116,10 @@ class Submission:
                 log_held=self.log_held,
             )
             return self._decision(Outcome.UPDATED, run, found, self.log, drop=0)
-        if self.digest == stored.digest and not (self.run.is_active and stored.run.status == LOST):
+        if self.digest == stored.digest and self.run.is_active and stored.run.status == LOST:
+            again = attrs.evolve(with_log_of(self.run, stored.run), received_at=stored.run.received_at)
+            return self._decision(Outcome.UPDATED, again, attrs.evolve(stored, run=again))
+        if self.digest == stored.digest:
             return self._decision(Outcome.REPLAYED, stored.run)
         if self.digest in stored.superseded or (self.run.is_active and not stored.run.may_go_on):
             return self._decision(Outcome.STALE, stored.run)

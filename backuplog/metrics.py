@@ -19,7 +19,6 @@ from .normalise import STATUSES
 from .observe import IngestEvent
 from .overdue import Expectation, find_overdue
 from .query import newest_runs
-from .report import ended_at
 from .store import Store
 
 __all__ = ["LastSuccesses", "PrometheusObserver"]
@@ -140,8 +139,8 @@ class LastSuccesses:
             if run.task_type == "backup" and run.stats and run.stats.total_bytes_processed is not None:
                 sizes.add_metric([str(run.policy_id)], run.stats.total_bytes_processed)
         for policy_id, run in last.items():
-            timestamps.add_metric([str(policy_id)], ended_at(run).timestamp())
-            ages.add_metric([str(policy_id)], (now - ended_at(run)).total_seconds())
+            timestamps.add_metric([str(policy_id)], run.ended_at.timestamp())
+            ages.add_metric([str(policy_id)], (now - run.ended_at).total_seconds())
         yield from (timestamps, ages, sizes)
 
     def _overdue(self, expected: list[Expectation], now: datetime) -> Iterator[GaugeMetricFamily]:

@@ -349,6 +349,16 @@ class BackupRun:
         return self.status in normalise.ACTIVE_STATUSES
 
     @property
+    def began_at(self) -> datetime:
+        """When the task began, in UTC, but no later than its last result was received by our own clock."""
+        return min(self.start_time, self.updated_at)
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the task ended, in UTC, or else began; but no later than its last result was received by our clock."""
+        return min(self.end_time or self.start_time, self.updated_at)
+
+    @property
     def may_go_on(self) -> bool:
         """Whether more may come of the task: it is active, or was lost, and may be heard of again."""
         return self.is_active or self.status == normalise.LOST

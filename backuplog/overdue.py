@@ -22,9 +22,9 @@ from .normalise import (
     as_uuid,
 )
 from .query import newest_runs
-from .report import ended_at, moment
+from .report import moment
 from .row import GROUP_COLUMNS
-from .store import Store
+from .store import Store, require_store
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 """How far an agent's clock may be behind: a run that began so long before its time still counts for it."""
@@ -32,6 +32,7 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 _LONGEST: Final = timedelta(seconds=MAX_DURATION_SECONDS)
 _MAX_LINE_CHARACTERS: Final = 255
 _FIELDS: Final = 5
+_EARLIEST: Final = datetime(1, 1, 2, tzinfo=UTC)  # A zone may be a day ahead of UTC.
 
 
 def _as_grace(value: timedelta) -> timedelta:
@@ -174,6 +175,7 @@ def find_overdue(store: Store, expectations: Iterable[Expectation], *, now: date
         InvalidQuery: ``now`` has no time zone.
         StoreError: The store failed.
     """
+    require_store(store)
     now = moment(now)
     reported = newest_runs(store, RunQuery(status=REPORTED_STATUSES), GROUP_COLUMNS)
     active = store.call(store.backend.list_newest, RunQuery(status=sorted(ACTIVE_STATUSES)), GROUP_COLUMNS)
@@ -230,11 +232,7 @@ def _last_of(
 
 
 def _rank(expectation: Expectation, run: BackupRun) -> tuple[datetime, UUID]:
-    return (ended_at(run) if expectation.cron is None else _began(run)), run.id
-
-
-def _began(run: BackupRun) -> datetime:
-    return min(run.start_time, run.received_at)
+    return (run.ended_at if expectation.cron is None else run.began_at), run.id
 
 
 def _judged(
@@ -252,27 +250,31 @@ def _judged(
         expected_at=expected_at,
         due_at=due_at,
         late_seconds=None if due_at is None else (now - due_at).total_seconds(),
-        is_running=active is not None and (last is None or _began(active) > _began(last)),
+        is_running=active is not None and (last is None or active.began_at > last.began_at),
     )
 
 
 def _expected_after(expectation: Expectation, last: BackupRun | None, now: datetime) -> datetime | None:
     """Return when the first run that is missing was expected; None if that is still to come, or unknown."""
     if expectation.interval is not None:
-        start = expectation.since if last is None else ended_at(last)
+        start = expectation.since if last is None else last.ended_at
         return start + expectation.interval if start and now - start > expectation.interval else None
     if last is not None:
-        start = _began(last) + CLOCK_TOLERANCE
+        start = last.began_at + CLOCK_TOLERANCE
     elif expectation.since is not None:
-        start = expectation.since - timedelta(microseconds=1)  # A run at that very moment is expected too.
+        # A run at that very moment is expected too.
+        start = max(expectation.since, _EARLIEST) - timedelta.resolution
     else:
         return None
     return _next_slot(expectation, start) if start < now else None
 
 
-def _next_slot(expectation: Expectation, after: datetime) -> datetime:
-    """Return the first time of a cron line after a moment."""
+def _next_slot(expectation: Expectation, after: datetime) -> datetime | None:
+    """Return the first time of a cron line after a moment; None if it is beyond year 9999."""
     # cronsim 2.8 is not asked to go backwards: in America/Nuuk, whose clocks change at midnight, it may never end. What
     # it says first is too early where it begins in an hour that comes for the second time.
     slots: Iterator[datetime] = _cronsim()[0](expectation.cron, after.astimezone(zone_of(expectation.time_zone)))
-    return next(slot for slot in (each.astimezone(UTC) for each in slots) if slot > after)
+    try:
+        return next(slot for slot in (each.astimezone(UTC) for each in slots) if slot > after)
+    except OverflowError:
+        return None

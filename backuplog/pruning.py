@@ -12,9 +12,10 @@ import attrs
 
 from .model import BackupRun, RunQuery
 from .normalise import REPORTED_STATUSES
-from .query import newest_run, runs_after
+from .query import all_runs, newest_run
 from .report import kind_of, moment
 from .retention import Due, RetentionPolicy, has_log
+from .row import GROUP_COLUMNS
 from .store import Store, require_store
 from .sweep import Pause, PruneReport, Removal, Sweep, removal_of
 
@@ -52,7 +53,8 @@ def prune(
         on_progress: Called after each transaction with the report so far.
 
     Returns:
-        What was removed and what was kept, and whether all is done.
+        What was removed and what was kept, and whether all is done. If the answer of the database to a transaction was
+        lost, what that transaction removed is not counted.
 
     Raises:
         InvalidQuery: ``now`` has no time zone, or ``budget`` is negative.
@@ -73,6 +75,8 @@ def prune(
         while removals and not sweep.is_over:
             batch = sweep.take(removals)
             kept = _kept(store, policy, {kinds[removal.run_id] for removal in batch})
+            if policy.keep is not None:
+                kept |= _held(store, policy.keep, [removal for removal in batch if removal.run_id not in kept])
             sweep.kept.update(kept[removal.run_id] for removal in batch if removal.run_id in kept)
             sweep.remove([removal for removal in batch if removal.run_id not in kept])
         if sweep.is_over:
@@ -83,39 +87,37 @@ def prune(
 
 
 def _due(store: Store, policy: RetentionPolicy, now: datetime, sweep: Sweep) -> Iterator[tuple[_Kind, Removal]]:
-    """Find what is due, newest first, but for what is active and what the caller keeps."""
+    """Find what is due, newest first, but for what is active."""
     for run, due in _aged(store, policy, now):
         if sweep.is_over:
             return
-        if due is None:
-            continue
-        if run.is_active:
+        if due is not None and run.is_active:
             sweep.kept["active"] += 1
-        elif policy.keep is not None and policy.keep(run):
-            sweep.kept["keep"] += 1
-        else:
+        elif due is not None:
             yield kind_of(run), removal_of(run, log_only=due is Due.LOG)
 
 
 def _aged(store: Store, policy: RetentionPolicy, now: datetime) -> Iterator[tuple[BackupRun, Due | None]]:
     """List runs with what is due for them because of their age, or because newer logs fill the room for logs."""
     room = policy.log_bytes
-    until = None
-    if room is None:
-        if policy.youngest is None:
-            return
-        try:
-            until = now - policy.youngest
-        except OverflowError:  # No run is older than year 1.
-            return
-    for run in runs_after(store, RunQuery(until=until)):
-        due = policy.due(run, now)
-        if due is None and room is not None and has_log(run):
-            room -= run.log_bytes
-            if room < 0:
-                room = -1  # What is older does not fit in either, be it ever so short.
-                due = Due.LOG
-        yield run, due
+    for query in _where_to_look(policy, now):
+        for run in all_runs(store, query):
+            due = policy.due(run, now)
+            if due is None and room is not None and has_log(run):
+                room -= run.log_bytes
+                # Once one does not fit in, no older one does, be it ever so short.
+                due = Due.LOG if room < 0 else None
+            yield run, due
+
+
+def _where_to_look(policy: RetentionPolicy, now: datetime) -> list[RunQuery]:
+    """Return which runs may be due: those that are old, and those that an agent's clock has put into the future."""
+    if policy.log_bytes is not None:
+        return [RunQuery()]
+    try:
+        return [] if policy.youngest is None else [RunQuery(since=now), RunQuery(until=now - policy.youngest)]
+    except OverflowError:  # No run is older than year 1.
+        return []
 
 
 def _kept(store: Store, policy: RetentionPolicy, kinds: set[_Kind]) -> dict[UUID, str]:
@@ -124,12 +126,22 @@ def _kept(store: Store, policy: RetentionPolicy, kinds: set[_Kind]) -> dict[UUID
     for policy_id, agent_id, task_type in kinds:
         kind = RunQuery(policy_id=policy_id, agent_id=agent_id, task_type=task_type)
         if policy.keep_last:
-            first = store.call(store.backend.list_runs, kind, after=None, limit=policy.keep_last)
+            first = store.call(store.backend.list_newest, kind, GROUP_COLUMNS, limit=policy.keep_last)
             kept |= {run.id: "keep_last" for run in first}
         # One search for each status: for both at once, a database would sort all runs of the kind.
         newest = (newest_run(store, attrs.evolve(kind, status=status)) for status in REPORTED_STATUSES)
         ended = [run for run in newest if run]
         success = [run for run in ended if run.status == "success"]
-        last = sorted(ended, key=lambda run: (run.start_time, run.id), reverse=True)
+        last = sorted(ended, key=lambda run: (run.began_at, run.start_time, run.id), reverse=True)
         kept |= {run.id: "last_success" for run in [*success, *last[:1]]}
     return kept
+
+
+def _held(store: Store, keep: Callable[[BackupRun], bool], removals: list[Removal]) -> dict[UUID, str]:
+    """Ask of runs as they are now whether they are to be kept."""
+    held: dict[UUID, str] = {}
+    for removal in removals:
+        stored = store.call(store.backend.find_run, removal.run_id)
+        if stored is not None and keep(stored.run):
+            held[removal.run_id] = "keep"
+    return held

@@ -24,7 +24,8 @@ from .store import Store, require_store
 
 _logger: Final = logging.getLogger("backuplog")
 
-_PAGE: Final = 1_000
+# A run may have a message and failed items of 164 KB together.
+_PAGE: Final = 100
 _CURSOR_VERSION: Final = 1
 # version, CRC-32 of the filters, start time in microseconds since 1970, run id
 _CURSOR: Final = struct.Struct(">BIq16s")
@@ -110,32 +111,42 @@ def last_successes(store: Store) -> list[BackupRun]:
     return sorted(newest_runs(store, RunQuery(status="success"), ["policy_id"]), key=lambda run: run.policy_id)
 
 
-def newest_runs(store: Store, query: RunQuery, by: Sequence[GroupColumn]) -> Iterator[BackupRun]:
-    """Return the newest run of each group that is no dry run, among those that match."""
+def newest_runs(
+    store: Store, query: RunQuery, by: Sequence[GroupColumn], *, with_dry_runs: bool = False
+) -> Iterator[BackupRun]:
+    """Return the newest run of each group, as ``newest_run`` finds it, among those that match."""
     for run in store.call(store.backend.list_newest, query, by):
-        group = attrs.evolve(query, **{column: getattr(run, column) for column in by})
-        newest = newest_run(store, group) if run.is_dry_run else run
+        newest: BackupRun | None = run
+        if run.start_time > run.updated_at or (run.is_dry_run and not with_dry_runs):
+            group = attrs.evolve(query, **{column: getattr(run, column) for column in by})
+            newest = newest_run(store, group, with_dry_runs=with_dry_runs)
         if newest is not None:
             yield newest
 
 
-def newest_run(store: Store, query: RunQuery) -> BackupRun | None:
-    """Return the newest run that is no dry run among those that match; None if there is none."""
-    newest = next(iter(store.call(store.backend.list_runs, query, after=None, limit=1)), None)
-    if newest is None or not newest.is_dry_run:
-        return newest
-    return next((run for run in runs_after(store, query, newest) if not run.is_dry_run), None)
+def newest_run(store: Store, query: RunQuery, *, with_dry_runs: bool = False) -> BackupRun | None:
+    """Return the run that began last among those that match, but for dry runs; None if there is none.
+
+    Lists are by the time that agents say. One whose clock is ahead comes first there, for years if need be.
+    """
+    newest: BackupRun | None = None
+    for run in all_runs(store, query):
+        if newest and run.start_time <= newest.began_at:
+            break
+        if (with_dry_runs or not run.is_dry_run) and (newest is None or run.began_at > newest.began_at):
+            newest = run
+    return newest
 
 
-def runs_after(store: Store, query: RunQuery, last: BackupRun | None = None) -> Iterator[BackupRun]:
-    """List all runs that match, newest first, a page at a time; those that come after one that matches."""
+def all_runs(store: Store, query: RunQuery) -> Iterator[BackupRun]:
+    """List all runs that match, newest first, one run and then a page at a time."""
+    after, limit = None, 1
     while True:
-        after = (last.start_time, last.id) if last else None
-        page = store.call(store.backend.list_runs, query, after=after, limit=_PAGE)
+        page = store.call(store.backend.list_runs, query, after=after, limit=limit)
         yield from page
-        if len(page) < _PAGE:
+        if len(page) < limit:
             return
-        last = page[-1]
+        after, limit = (page[-1].start_time, page[-1].id), _PAGE
 
 
 def get_run(store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = None) -> BackupRun:

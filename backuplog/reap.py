@@ -11,7 +11,7 @@ from .change import Decision, StoredRun
 from .errors import AgentNotFound, FieldError, InvalidQuery
 from .model import BackupRun, RunQuery
 from .normalise import ACTIVE_STATUSES, LOST
-from .query import runs_after
+from .query import all_runs
 from .report import moment
 from .store import Store, require_store
 
@@ -28,15 +28,13 @@ class _Reaping:
 
     def decide(self, stored: StoredRun | None) -> Decision[BackupRun | None]:
         """Decide to make the run a lost one, and answer with it; with None if it is to stay as it is."""
-        if stored is None or not stored.run.is_active or stored.run.updated_at >= self.silent_since:
+        if stored is None or stored.run.updated_at >= self.silent_since:
             return Decision(answer=None)
-        last = f"{stored.run.updated_at:%Y-%m-%d %H:%M} UTC"
-        run = attrs.evolve(
-            stored.run,
-            status=LOST,
-            error_message=stored.run.error_message
-            or f"The task was {stored.run.status}, and not heard of since {last}.",
-        )
+        if stored.run.status == LOST:  # already, such as by a call whose answer was lost
+            return Decision(answer=stored.run)
+        if not stored.run.is_active:
+            return Decision(answer=None)
+        run = attrs.evolve(stored.run, status=LOST)
         return Decision(answer=run, write=attrs.evolve(stored, run=run))
 
 
@@ -66,7 +64,7 @@ def reap_stale(store: Store, *, after: timedelta, now: datetime | None = None) -
         silent_since = moment(now) - after
     except OverflowError:  # Nothing was heard of before year 1.
         return []
-    active = runs_after(store, RunQuery(status=sorted(ACTIVE_STATUSES)))
+    active = all_runs(store, RunQuery(status=sorted(ACTIVE_STATUSES)))
     silent = (run for run in active if run.updated_at < silent_since)
     reaped: list[BackupRun] = []
     while batch := [_Reaping(run_id=run.id, silent_since=silent_since) for run in islice(silent, _BATCH)]:

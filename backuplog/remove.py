@@ -11,11 +11,12 @@ from uuid import UUID
 from .errors import InvalidQuery
 from .model import RunQuery
 from .normalise import argument, as_uuid
-from .query import runs_after
+from .query import all_runs
 from .store import Store, require_store
 from .sweep import Pause, PruneReport, Sweep, removal_of
 
 _ROUND: Final = 1_000
+_PASSES: Final = 10
 
 
 def remove_agent(
@@ -93,14 +94,15 @@ def _remove_senders(store: Store, agents: list[UUID], *, agent_id: UUID | None) 
 
 def _remove_runs(store: Store, query: RunQuery, sweep: Sweep) -> PruneReport:
     """Remove all runs that match, also those that come, or that others are changing, meanwhile."""
-    while not sweep.is_over:
+    for _ in range(_PASSES):
+        sweep.kept.clear()
         removed = 0
-        runs = runs_after(store, query)
+        runs = all_runs(store, query)
         while not sweep.is_over and (found := list(islice(runs, _ROUND))):
             removals = deque(removal_of(run, is_checked=False) for run in found)
             while removals and not sweep.is_over:
                 removed += sweep.remove(sweep.take(removals))
-        if not removed:
+        if not removed or sweep.is_over:
             break
     is_finished = not store.call(store.backend.list_runs, query, after=None, limit=1)
     sweep.give_all_back()

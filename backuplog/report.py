@@ -37,7 +37,7 @@ class LatestRun:
         agent_id: The agent.
         policy_id: The policy.
         task_type: The type of task.
-        last_run: The run that started last, whatever became of it.
+        last_run: The run that began last, whatever became of it.
         last_reported: The last run with status ``success`` or ``warning`` that was no dry run; None if there is none.
         last_success: The last run with status ``success`` that was no dry run; None if there is none.
         age_seconds: Seconds since the last success ended; None if there is none.
@@ -103,7 +103,7 @@ def latest_runs(store: Store, query: RunQuery | None = None, *, now: datetime | 
     """
     query = report_query(store, query, refused=("status", "snapshot_id", "cursor"))
     now = moment(now)
-    newest = store.call(store.backend.list_newest, query, GROUP_COLUMNS)
+    newest = list(newest_runs(store, query, GROUP_COLUMNS, with_dry_runs=True))
     if not newest and query.agent_id is not None:
         require_agent(store, query.agent_id)
     reported, successes = (
@@ -121,7 +121,7 @@ def latest_runs(store: Store, query: RunQuery | None = None, *, now: datetime | 
                 last_run=run,
                 last_reported=last_reported,
                 last_success=success,
-                age_seconds=None if success is None else (now - ended_at(success)).total_seconds(),
+                age_seconds=None if success is None else (now - success.ended_at).total_seconds(),
                 consecutive_failures=_failures_since(store, query, run, last_reported),
             )
         )
@@ -129,9 +129,9 @@ def latest_runs(store: Store, query: RunQuery | None = None, *, now: datetime | 
 
 
 def _failures_since(store: Store, query: RunQuery, run: BackupRun, reported: BackupRun | None) -> int:
-    if reported and reported.start_time >= run.start_time:  # as in most groups
+    if reported and reported.began_at >= run.start_time:  # as in most groups
         return 0
-    since = reported.start_time + timedelta.resolution if reported else query.since
+    since = reported.began_at + timedelta.resolution if reported else query.since
     failures = attrs.evolve(
         query,
         policy_id=run.policy_id,
@@ -217,8 +217,3 @@ def moment(now: datetime | None) -> datetime:
 def kind_of(run: BackupRun) -> tuple[UUID, UUID, str]:
     """Return what a run has in common with those that it is compared with."""
     return run.policy_id, run.agent_id, run.task_type
-
-
-def ended_at(run: BackupRun) -> datetime:
-    """Return when a run ended, or else when it started; but no later than its result came by our own clock."""
-    return min(run.end_time or run.start_time, run.updated_at)

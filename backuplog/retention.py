@@ -47,9 +47,8 @@ def _as_predicate(value: Callable[[BackupRun], bool] | None) -> Callable[[Backup
 class RetentionPolicy:
     """How long runs and their logs are kept.
 
-    A run's age counts from its start, or from the last time that anything was received of it, whichever was later: an
-    agent's clock that is slow makes no run old. Tasks that are pending or running are never touched. What is not given
-    removes nothing.
+    A run's age counts from the last time that anything was received of it, by our own clock: an agent's clock makes no
+    run old, and keeps none. Tasks that are pending or running are never touched. What is not given removes nothing.
 
     Attributes:
         runs: The age at which a run is removed, with its log.
@@ -60,8 +59,8 @@ class RetentionPolicy:
         keep_last: How many of the newest runs of each agent, policy and task type to keep, with their logs, at most
             1,000. The last run with status ``success``, and the last with status ``success`` or ``warning``, are always
             kept with their logs; dry runs are none.
-        keep: Says of a run that is due whether it stays nevertheless, such as because of a legal hold. It is called
-            outside of any transaction.
+        keep: Says of a run that is due whether it stays nevertheless, such as because of a legal hold. It is asked
+            right before the transaction that would remove the run or its log, and outside of it.
 
     Raises:
         InvalidQuery: Fields are malformed, or logs are to be kept for longer than runs; the error names each of them.
@@ -96,7 +95,7 @@ class RetentionPolicy:
             run: The run.
             now: The time at which to measure its age.
         """
-        age = now - max(run.start_time, run.updated_at)
+        age = now - run.updated_at
         if self.runs is not None and age > self.runs:
             return Due.RUN
         is_failed = run.status in normalise.FAILED_STATUSES

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum, auto
 from typing import Final
@@ -25,7 +25,7 @@ _QUICK_SECONDS: Final = 0.01
 _GONE_BATCHES: Final = 3
 
 Pause = Callable[[float], object]
-"""Waits for so many seconds, as ``time.sleep`` does; a true answer ends the work, as ``threading.Event.wait`` gives."""
+"""Waits for so many seconds, as ``time.sleep`` does; True ends the work, as ``threading.Event.wait`` returns it."""
 
 
 class Removed(Enum):
@@ -90,12 +90,13 @@ class PruneReport:
         log_bytes_removed: Bytes of those logs, as they were read. They took less room, because logs are compressed.
         bytes_given_back: Bytes by which the file of a SQLite database became smaller, or that partitions of PostgreSQL
             took which were dropped. What is not given back is used again.
-        kept: How many runs were due and kept, by the reason: ``keep_last``, ``last_success``, ``keep``, ``active``, or
-            ``changed`` for those that were changed at the same time.
+        kept: How many runs were due and kept, by the reason: ``keep_last``, ``last_success``, ``keep``, ``active``,
+            ``changed`` for those that were changed since they were found, or ``busy`` for those that somebody else was
+            changing or removing.
         batches: Transactions that it took.
         slowest_batch_seconds: How long the slowest of them took, in seconds.
-        is_finished: Whether all that is due is removed. If not, because of the budget, or because another process is
-            doing the same, call it again.
+        is_finished: Whether all that is due is removed. If not, because of the budget, or because others were changing
+            or removing the same runs, call it again.
         is_dry_run: Whether nothing was removed, and the report says what would have been.
     """
 
@@ -153,6 +154,7 @@ class Sweep:
 
     def report(self, *, is_finished: bool = False) -> PruneReport:
         """Return what has been done so far."""
+        is_finished = is_finished and not self.kept["busy"]
         return attrs.evolve(self._report, kept=dict(sorted((+self.kept).items())), is_finished=is_finished)
 
     def take(self, removals: deque[Removal]) -> list[Removal]:
@@ -181,7 +183,9 @@ class Sweep:
         removed = [removal for removal, answer in zip(batch, answers, strict=True) if answer is Removed.YES]
         self._count(removed)
         self.kept["changed"] += sum(answer is Removed.CHANGED for answer in answers)
-        self._set_pace(time.monotonic() - begun, is_gone=all(answer is Removed.GONE for answer in answers))
+        self.kept["busy"] += sum(answer is Removed.GONE for answer in answers)
+        self._set_pace(time.monotonic() - begun)
+        self._fall_behind(batch, answers)
         if removed:
             self._give_back()
         return len(removed)
@@ -201,15 +205,21 @@ class Sweep:
             log_bytes_removed=report.log_bytes_removed + sum(logs),
         )
 
-    def _set_pace(self, seconds: float, *, is_gone: bool) -> None:
+    def _fall_behind(self, batch: list[Removal], answers: Sequence[object]) -> None:
+        """Stop if somebody else removes the same runs, and is ahead: this one would only slow them down."""
+        is_behind = (
+            all(answer is Removed.GONE for answer in answers)
+            and self._store.call(self._store.backend.find_run, batch[0].run_id) is None
+        )
+        self._gone = self._gone + 1 if is_behind else 0
+        self._is_stopped = self._is_stopped or self._gone >= _GONE_BATCHES
+
+    def _set_pace(self, seconds: float) -> None:
         """Fit the next batch to how long this one took, and let others have their turn."""
         if seconds > _SLOW_SECONDS:
             self._size = max(1, self._size // 2)
         elif seconds < _QUICK_SECONDS:
             self._size = min(_LARGEST_BATCH, self._size * 2)
-        # Whoever removes the same runs is ahead, and goes on: this one would only slow it down.
-        self._gone = self._gone + 1 if is_gone else 0
-        self._is_stopped = self._is_stopped or self._gone >= _GONE_BATCHES
         slowest = max(self._report.slowest_batch_seconds, seconds)
         self._report = attrs.evolve(self._report, batches=self._report.batches + 1, slowest_batch_seconds=slowest)
         if self._on_progress is not None:
@@ -226,5 +236,5 @@ class Sweep:
         return given_back
 
     def _wait(self, seconds: float) -> None:
-        if self._pause(seconds):
+        if self._pause(seconds) is True:
             self._is_stopped = True

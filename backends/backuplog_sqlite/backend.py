@@ -379,18 +379,19 @@ class SqliteBackend:
     # A step from kind to kind of run, and in each the newest runs: two searches in the index of kinds for each, which
     # SQLite would not choose by itself. A kind is of one status, so that no search walks over runs of others. A + hides
     # that a column of kinds is text: SQLite would compare the first two columns only by the index. It begins to search
-    # for what is greater at what is equal: the greatest start time spares it the runs of the kind itself.
+    # for what is greater at what is equal: what is greater than any start time spares it the runs of the kind itself,
+    # and UNION ends with a damaged one that is greater still.
     _LIST_NEWEST: Final = f"""
         WITH RECURSIVE kinds (policy, agent, type, state) AS (
             SELECT * FROM (
                 SELECT {_KIND} FROM backup_runs INDEXED BY backup_runs_kind
                 WHERE tenant_id = ? AND policy_id >= ? ORDER BY {_KIND} LIMIT 1
             )
-            UNION ALL
+            UNION
             SELECT {_KIND} FROM kinds CROSS JOIN backup_runs NOT INDEXED
             WHERE tenant_id = ? AND policy <= ? AND rowid = (
                 SELECT rowid FROM backup_runs INDEXED BY backup_runs_kind
-                WHERE tenant_id = ? AND ({_KIND}, start_time) > (policy, agent, +type, +state, {2**63 - 1})
+                WHERE tenant_id = ? AND ({_KIND}, start_time) > (policy, agent, +type, +state, x'ffffffffffffffffff')
                 ORDER BY {_KIND} LIMIT 1
             )
         )

@@ -110,7 +110,8 @@ class OwnConnections:
                 return 0
             cursor.executescript("PRAGMA incremental_vacuum(500)")  # execute() would free one page
             cursor.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            return int((pages - cursor.execute("PRAGMA page_count").fetchone()[0]) * size)
+            # Others may have made the file larger meanwhile.
+            return int(max(0, pages - cursor.execute("PRAGMA page_count").fetchone()[0]) * size)
 
         return self._use_writer(step, is_transaction=False, seconds=self._busy_timeout)
 

@@ -17,7 +17,7 @@ import backuplog
 from backuplog import BackupRun, InvalidQuery, LogExpired, PruneReport, RetentionPolicy, RunNotFound, RunQuery, Store
 from backuplog.backend import READABLE_STATES
 
-from .changes import chunk_offsets
+from .changes import Remove, chunk_offsets
 from .common import FEW, NOON, at_once, payload, walk
 from .contract import Contract
 
@@ -94,6 +94,70 @@ class PruningContract(Contract):
                     with pytest.raises(RunNotFound):
                         backuplog.get_run(store, result["taskId"])
                     assert chunk_offsets(store, UUID(result["taskId"])) == []
+
+    def test_a_run_that_changes_after_it_was_found_stays(self) -> None:
+        """What comes between the look and the transaction counts: the run stays, with what has come, and is told of."""
+        with self._known() as (store, agent_id), _batches_of(1):
+            results = [payload(status="failed", log="old", **_started(9)) for _ in range(2)]
+            for sent in results:
+                backuplog.ingest_task_result(store, agent_id, sent, received_at=_received(sent))
+
+            def bring(report: PruneReport) -> None:
+                for sent in results if report.batches == 1 else []:
+                    later = {**sent, "status": "cancelled", "log": "new"}
+                    backuplog.ingest_task_result(store, agent_id, later, received_at=NOON)
+
+            for policy in (RetentionPolicy(logs=_DAY), RetentionPolicy(runs=_DAY)):
+                report = backuplog.prune(store, policy, now=NOON + _DAY / 2, pause=_at_once, on_progress=bring)
+                assert (report.logs_removed, report.kept) == (1, {"changed": 1})
+                assert {(run.status, run.log_state) for run in walk(store, RunQuery())} == {("cancelled", "complete")}
+                for run in walk(store, RunQuery()):
+                    assert backuplog.read_log(store, run.id) == b"new"
+                store.backend.submit([Remove(run.id) for run in walk(store, RunQuery())])
+                for sent in results:
+                    backuplog.ingest_task_result(store, agent_id, sent, received_at=_received(sent))
+
+    def test_what_is_held_is_asked_at_the_last_moment(self) -> None:
+        """A legal hold that is placed while a prune runs counts from the next transaction on."""
+        with self._known() as (store, agent_id), _batches_of(1):
+            results = [payload(status="failed", **_started(9)) for _ in range(3)]
+            for sent in results:
+                backuplog.ingest_task_result(store, agent_id, sent, received_at=_received(sent))
+            held: set[UUID] = set()
+            policy = RetentionPolicy(runs=_DAY, keep=lambda run: run.id in held)
+
+            def hold(_: PruneReport) -> None:
+                held.update(run.id for run in walk(store, RunQuery()))
+
+            report = backuplog.prune(store, policy, now=NOON, pause=_at_once, on_progress=hold)
+            assert (report.runs_removed, report.kept, report.is_finished) == (1, {"keep": 2}, True)
+            assert backuplog.query_runs(store).total == 2
+
+    def test_an_older_warning_does_not_stay_beside_a_success(self) -> None:
+        """The last run with warnings is kept only if no success came after it."""
+        with self._known() as (store, agent_id):
+            policy_id = str(uuid4())
+            for days, status in ((9, "warning"), (8, "success"), (7, "success"), (6, "warning")):
+                sent = payload(policyId=policy_id, status=status, **_started(days))
+                backuplog.ingest_task_result(store, agent_id, sent, received_at=_received(sent))
+            assert backuplog.prune(store, RetentionPolicy(runs=_DAY), now=NOON, pause=_at_once).runs_removed == 2
+            left = [(run.status, run.start_time) for run in walk(store, RunQuery())]
+            assert left == [("warning", NOON - 6 * _DAY), ("success", NOON - 7 * _DAY)]
+
+    def test_a_clock_that_was_ahead_hides_no_success(self) -> None:
+        """A run from the future is as old as its result is, and not the last success for ever."""
+        with self._known() as (store, agent_id):
+            policy_id = str(uuid4())
+            for start, received in ((-9999, 400), (30, 30), (20, 20)):
+                sent = payload(policyId=policy_id, **_started(start))
+                backuplog.ingest_task_result(store, agent_id, sent, received_at=NOON - received * _DAY)
+            [entry] = backuplog.latest_runs(store, now=NOON)
+            newest = NOON - 20 * _DAY
+            assert [run and run.start_time for run in (entry.last_run, entry.last_success)] == [newest, newest]
+            assert entry.age_seconds == 20 * 86400
+            report = backuplog.prune(store, RetentionPolicy(runs=_DAY), now=NOON, pause=_at_once)
+            assert (report.runs_removed, report.kept) == (2, {"last_success": 1})
+            assert [run.start_time for run in walk(store, RunQuery())] == [newest]
 
     def test_an_expired_log_leaves_its_run_and_a_replay_is_one(self) -> None:
         """Logs go before runs, those of failures later; the run says what its log was, and a replay stays one."""
@@ -192,8 +256,9 @@ class PruningContract(Contract):
                 return backuplog.prune(store, RetentionPolicy(runs=_DAY), now=NOON, pause=_at_once)
 
             reports: list[Any] = at_once(prune, prune)
-            assert any(report.is_finished for report in reports)
-            assert sum(report.runs_removed for report in reports) + prune().runs_removed == 60
+            last = prune()
+            assert last.is_finished
+            assert sum(report.runs_removed for report in [*reports, last]) == 60
             assert backuplog.query_runs(store).total == 0
 
     def test_an_agent_goes_with_all_that_is_its_own(self) -> None:
@@ -285,7 +350,7 @@ def _results() -> st.SearchStrategy[tuple[int, dict[str, Any], int]]:
             status=st.sampled_from(_STATUSES),
             log=st.sampled_from([None, "", "x" * 10, "y" * 30]),
             stats=st.sampled_from([None, None, None, {"dryRun": True}]),
-            startTime=st.integers(0, 12).map(lambda days: _started(days)["startTime"]),
+            startTime=st.integers(-2, 12).map(lambda days: _started(days)["startTime"]),
         ),
         st.integers(0, 12),
     )
@@ -320,12 +385,16 @@ def _due(runs: Sequence[BackupRun], policy: RetentionPolicy) -> dict[UUID, str |
     for kind in kinds.values():
         kept |= {run.id for run in kind[: policy.keep_last]}
         real = [run for run in kind if not run.is_dry_run]
-        kept |= {run.id for run in [run for run in real if run.status == "success"][:1]}
-        kept |= {run.id for run in [run for run in real if run.status in ("success", "warning")][:1]}
+        for statuses in (("success",), ("success", "warning")):
+            reported = [run for run in real if run.status in statuses]
+            kept |= {max(reported, key=lambda run: run.began_at).id} if reported else set()
     due: dict[UUID, str | None] = {}
     room = float("inf") if policy.log_bytes is None else policy.log_bytes
+    ages = [age for age in (policy.runs, policy.logs, policy.failed_logs) if age is not None]
     for run in runs:
-        age = min(NOON - run.start_time, NOON - run.updated_at)
+        age = NOON - run.updated_at
+        since_start = NOON - run.start_time
+        is_looked_at = policy.log_bytes is not None or not timedelta(0) < since_start <= min(ages, default=_DAY)
         is_failed = run.status in ("failed", "lost")
         log_age = policy.failed_logs if is_failed and policy.failed_logs is not None else policy.logs
         wanted = None
@@ -337,7 +406,8 @@ def _due(runs: Sequence[BackupRun], policy: RetentionPolicy) -> dict[UUID, str |
             else:
                 room -= run.log_bytes
                 wanted = "log" if room < 0 else None
-        if run.status in ("running", "pending") or run.id in kept or (policy.keep and policy.keep(run)):
+        is_kept = run.id in kept or (policy.keep is not None and policy.keep(run))
+        if run.status in ("running", "pending") or is_kept or not is_looked_at:
             wanted = None
         due[run.id] = wanted
     return due

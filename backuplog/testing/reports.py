@@ -199,7 +199,7 @@ def _history(store: Store, agent_id: UUID, *, count: int) -> tuple[list[BackupRu
             taskType=source.choice(["backup", "backup", "check"]),
             durationSeconds=source.choice([0, 1.5, 3600, 1e6]),
             snapshotId=source.choice([None, "s1", "s2"]),
-            startTime=(NOON - timedelta(hours=source.randrange(24 * 20))).isoformat(),
+            startTime=(NOON - timedelta(hours=source.randrange(-9, 24 * 20))).isoformat(),
             endTime=source.choice([None, NOON.isoformat()]),
             stats=source.choice(
                 [None, {"dataAdded": source.randrange(2**62)}, {"totalBytesProcessed": 7}, {"dryRun": True}]
@@ -283,12 +283,12 @@ def _check_latest(store: Store, runs: Sequence[BackupRun], query: RunQuery) -> N
     assert [(entry.policy_id, entry.agent_id, entry.task_type) for entry in latest] == sorted(groups)
     for entry in latest:
         group = groups[entry.policy_id, entry.agent_id, entry.task_type]
-        real = [run for run in group if not run.is_dry_run]
+        by_begin = sorted(group, key=lambda run: run.began_at, reverse=True)  # as they stand where clocks are right
+        real = [run for run in by_begin if not run.is_dry_run]
         reported = next((run for run in real if run.status in ("success", "warning")), None)
         success = next((run for run in real if run.status == "success"), None)
         failed = [run for run in group if run.status in ("failed", "lost")]
-        assert (entry.last_run, entry.last_reported, entry.last_success) == (group[0], reported, success)
-        ended = (success.end_time or success.start_time) if success else None
-        assert entry.age_seconds == (None if ended is None else (NOON - ended).total_seconds())
-        since = [run for run in failed if reported is None or run.start_time > reported.start_time]
+        assert (entry.last_run, entry.last_reported, entry.last_success) == (by_begin[0], reported, success)
+        assert entry.age_seconds == (None if success is None else (NOON - success.ended_at).total_seconds())
+        since = [run for run in failed if reported is None or run.start_time > reported.began_at]
         assert entry.consecutive_failures == len(since)
