@@ -144,7 +144,7 @@ def _failures_since(store: Store, query: RunQuery, run: BackupRun, reported: Bac
 
 
 def summarize_runs(store: Store, query: RunQuery | None = None, *, group_by: GroupBy) -> list[RunSummary]:
-    """Count runs and add up what they took, in one query of the database.
+    """Count runs and add up what they took, in one query of the database. Dry runs count like any other.
 
     Args:
         store: The store to use.
