@@ -26,7 +26,21 @@ def test_a_prune_does_not_wait_for_who_holds_a_run(store: backuplog.Store, url: 
         )
         assert receipt.outcome == "updated"
         report = backuplog.prune(store, policy, now=NOW)
-        assert (report.runs_removed, report.is_finished) == (4, True)
+        assert (report.runs_removed, report.kept, report.is_finished) == (4, {"busy": 1}, False)
         connection.commit()
     assert [str(run.id) for run in backuplog.query_runs(store).runs] == [results[0]["taskId"]]
-    assert backuplog.prune(store, policy, now=NOW).runs_removed == 1
+    report = backuplog.prune(store, policy, now=NOW)
+    assert (report.runs_removed, report.is_finished) == (1, True)
+
+
+def test_giving_up_tasks_does_not_wait_for_who_is_heard_of(store: backuplog.Store, url: str, payload: Payload) -> None:
+    """A task whose result is just coming is not given up, and nobody waits for it."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    results = [payload(status="running") for _ in range(3)]
+    backuplog.ingest_task_results(store, [(agent_id, sent) for sent in results], received_at=NOW - timedelta(days=9))
+    with psycopg.connect(url) as connection:
+        backuplog.ingest_task_result(store.bound_to(connection), agent_id, {**results[0], "status": "success"})
+        lost = backuplog.reap_stale(store, after=timedelta(days=1), now=NOW)
+        assert sorted(str(run.id) for run in lost) == sorted(sent["taskId"] for sent in results[1:])
+        connection.commit()
+    assert backuplog.get_run(store, results[0]["taskId"]).status == "success"
