@@ -182,10 +182,11 @@ class LogSearch(Iterator[LogMatch]):
     def _search(self) -> Iterator[LogMatch]:
         """Search run after run until all are done or a limit is reached."""
         for run in self._runs():
-            if self._place and (run.start_time, run.id) > self._place.run:
-                continue  # It came after the search had passed its place.
-            if self.runs_done and self._is_spent():
+            if self._done and self._is_spent():
                 return
+            if self._place and (run.start_time, run.id) > self._place.run:
+                self._done = run  # It came after the search had passed its place.
+                continue
             try:
                 yield from self._search_run(run)
             except CorruptLog:

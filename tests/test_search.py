@@ -254,6 +254,24 @@ def test_a_run_that_comes_late_shifts_no_search(store: Store, agent_id: UUID, pa
     assert [match.line for match in rest] == [b"a 2"]
 
 
+def test_runs_that_are_passed_over_cost_time_too(store: Store, agent_id: UUID, payload: Payload) -> None:
+    """Where runs come before the place of a cursor, the limit of seconds holds, and each search comes further."""
+    ingested(store, agent_id, payload(log="a 1\na 2\n", startTime="2026-11-24T10:00:00Z"))
+    found = backuplog.search_logs(store, "a", max_matches=1)
+    assert [match.line for match in found] == [b"a 1"]
+    for hour in range(11, 14):
+        ingested(store, agent_id, payload(log="a\n", startTime=f"2026-11-24T{hour}:00:00Z"))
+    for hour in (13, 12, 11):
+        found = backuplog.search_logs(store, "a", RunQuery(cursor=found.next_cursor), max_seconds=0)
+        assert list(found) == []
+        assert (found.runs_done, found.stopped_by) == (0, "seconds")
+        assert found.searched_back_to
+        assert found.searched_back_to.hour == hour
+    found = backuplog.search_logs(store, "a", RunQuery(cursor=found.next_cursor), max_seconds=0)
+    assert [match.line for match in found] == [b"a 2"]
+    assert found.next_cursor is None
+
+
 def test_a_reader_that_stops_early_can_go_on(store: Store, agent_id: UUID, payload: Payload) -> None:
     """The cursor is right after each match, not only at the end, and after a page of ``query_runs``."""
     for hour in range(3):
