@@ -446,6 +446,8 @@ def test_what_cannot_be_searched_for_is_refused(store: Store) -> None:
     assert problems(store, "search", f"q={'x' * 257}") == {"q": "must be at most 256 characters"}
     assert set(problems(store, "search", "q=a%0Ab&max_bytes=1")) == {"max_bytes"}
     assert set(problems(store, "search", "q=a%0Ab")) == {"q"}
+    for surrogate in ("\ud800", "%ED%A0%80"):
+        assert set(problems(store, "search", f"q={surrogate}")) == {"query"}
     assert ask(store, "search", f"q={'%F1%8C%B0%80' * 256}")["matches"] == []
 
 

@@ -120,8 +120,9 @@ def media_type(request: Request, accepted: frozenset[str]) -> str:
 def parse_query(query: str, known: Iterable[str], *, repeatable: Iterable[str] = ()) -> dict[str, Any]:
     """Read a query, and refuse what is not known, comes twice or is empty."""
     try:
+        query.encode()  # A lone surrogate is refused as it is, too, and not only percent-encoded.
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
-    except ValueError:  # a UnicodeDecodeError is one
+    except ValueError:  # a UnicodeError is one
         raise InvalidQuery([FieldError("query", "must be percent-encoded UTF-8 of at most 100 fields")]) from None
     values: dict[str, Any] = {}
     errors: dict[str, str] = {}
