@@ -87,7 +87,8 @@ class LastSuccesses:
     The metrics are ``backup_last_success_timestamp_seconds{policy_id}``,
     ``backup_last_success_age_seconds{policy_id}`` and ``backup_last_size_bytes{policy_id}``. A policy that never
     succeeded is in none of them, and one whose last successful run of the type ``backup`` does not say how much it
-    processed is not in the last. No success counts as later than its result was received, so that no age is negative.
+    processed is not in the last. No success counts as later than its result was received, and no age is negative, also
+    where the clock of the scrape is behind.
 
     With expectations, ``backup_overdue{policy_id,agent_id,task_type}`` is 1 or 0 for each of them, and
     ``backup_overdue_seconds`` says for how long, 0 for one that is met. It is left out where that is not known, because
@@ -140,7 +141,7 @@ class LastSuccesses:
                 sizes.add_metric([str(run.policy_id)], run.stats.total_bytes_processed)
         for policy_id, run in last.items():
             timestamps.add_metric([str(policy_id)], run.ended_at.timestamp())
-            ages.add_metric([str(policy_id)], (now - run.ended_at).total_seconds())
+            ages.add_metric([str(policy_id)], max(0.0, (now - run.ended_at).total_seconds()))
         yield from (timestamps, ages, sizes)
 
     def _overdue(self, expected: list[Expectation], now: datetime) -> Iterator[GaugeMetricFamily]:

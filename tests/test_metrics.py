@@ -136,6 +136,13 @@ def test_a_clock_that_is_ahead_makes_no_negative_age(store: backuplog.Store, tak
     assert collected(store, now)[f'backup_last_success_age_seconds{{policy_id="{policy}"}}'] == 3_600
 
 
+def test_a_clock_that_is_behind_makes_no_negative_age(store: backuplog.Store, take: Take) -> None:
+    """Where the machine that is scraped lags behind the one that took the result in, the age is 0."""
+    policy = take(9)
+    samples = collected(store, NOON.replace(hour=8))
+    assert samples[f'backup_last_success_age_seconds{{policy_id="{policy}"}}'] == 0
+
+
 def test_the_size_is_that_of_the_last_successful_backup(store: backuplog.Store, take: Take) -> None:
     """What a check or a failed backup says since is no size of a backup; one that is not known is left out."""
     policy = take(8, stats={"totalBytesProcessed": 5})
