@@ -269,4 +269,4 @@ def _finding(target: Store, takeover: Takeover, taken: Taken) -> str | None:
 
 def _changes(stored: StoredRun) -> tuple[object, ...]:
     """Return what differs once something has happened to a run."""
-    return stored.digest, stored.superseded, stored.run.updated_at, stored.log_version
+    return stored.digest, stored.superseded, stored.run.status, stored.run.updated_at, stored.log_version

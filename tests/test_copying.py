@@ -351,6 +351,23 @@ def test_what_comes_while_it_is_read_back_is_no_damage(
     assert backuplog.read_log(target, run_id) == b"newer"
 
 
+def test_a_task_that_is_given_up_while_it_is_read_back_is_no_damage(
+    store: backuplog.Store, target: backuplog.Store, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copied task that the target gives up at once, as it has been silent for long, is not named."""
+    [run_id] = ingest(store, agent_id, payload(status="running"))
+    find_run = target.backend.find_run
+    later = backuplog.get_run(store, run_id).updated_at + timedelta(days=1)
+
+    def reap_and_find(key: UUID) -> StoredRun | None:
+        backuplog.reap_stale(target, after=timedelta(hours=1), now=later)
+        return find_run(key)
+
+    monkeypatch.setattr(target.backend, "find_run", reap_and_find)
+    assert backuplog.copy_store(store, target) == CopyReport(agents=1, copied=1)
+    assert backuplog.get_run(target, run_id).status == "lost"
+
+
 def test_a_failure_of_either_store_is_raised(
     store: backuplog.Store, target: backuplog.Store, agent_id: UUID, payload: Payload
 ) -> None:
