@@ -82,8 +82,8 @@ def copy_store(
     at all, and what is in the target already is compared and not written again. So call it once more after you have
     switched all agents to the target: it brings what has changed in the source since.
 
-    Agents that the target has stay as they are. A token that you revoke while you copy must be revoked in both stores,
-    or the next copy brings it back.
+    Agents that the target has stay as they are. A copy brings back what only the target has removed. So do not prune
+    the target before the last copy, and remove agents and tenants, and revoke tokens, in both stores, the source first.
 
     Args:
         source: The store to read. It may be read-only.

@@ -149,6 +149,26 @@ def test_no_agent_need_be_stored(target: backuplog.Store, payload: Payload) -> N
         assert backuplog.verify_agent_token(target, token).agent_id == AGENT
 
 
+def test_what_only_the_target_has_removed_comes_back(
+    store: backuplog.Store, target: backuplog.Store, agent_id: UUID, payload: Payload
+) -> None:
+    """A run or an agent that was removed in the target alone is copied again; a log that has expired is not."""
+    old = NOON - timedelta(days=90)
+    sent = [payload(log="log", startTime=(old + timedelta(days=day)).isoformat()) for day in range(3)]
+    for one in sent:
+        one["policyId"] = sent[0]["policyId"]
+        backuplog.ingest_task_result(store, agent_id, one, received_at=old)
+    backuplog.copy_store(store, target)
+    backuplog.expire_log(target, sent[0]["taskId"])
+    assert backuplog.copy_store(store, target) == CopyReport(kept=1, equal=2)
+    policy = backuplog.RetentionPolicy(runs=timedelta(days=30))
+    assert backuplog.prune(target, policy, now=NOON, pause=lambda _: None).runs_removed == 2
+    assert backuplog.copy_store(store, target) == CopyReport(copied=2, equal=1)
+    backuplog.remove_agent(target, agent_id, pause=lambda _: None)
+    assert backuplog.copy_store(store, target) == CopyReport(agents=1, copied=3)
+    assert_same(store, target)
+
+
 # --- what happens meanwhile --------------------------------------------------------------------------------------
 
 
