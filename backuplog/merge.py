@@ -6,6 +6,7 @@ come to one store: the delivery contract decides, and a late retry is recognised
 
 import zlib
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from .change import Decision, StoredRun
 from .chunk import Chunk, Frame, is_intact, place
 from .delivery import ended_before, remembering, with_log_of
 from .model import LogState
+from .normalise import LOST
 
 
 class Fate(StrEnum):
@@ -100,7 +102,8 @@ def merge(source: StoredRun, target: StoredRun) -> tuple[StoredRun, bool]:
 
     Where both have the same result, the times are those of the store that had it first, and the log is the one of which
     more came; a log that the source has removed because of its age is removed. What only the source has ignored as too
-    late is remembered.
+    late is remembered. But where a store has given the task up, or both hold the same delivery, the one that has heard
+    of the task last says its status and times; of two that heard of it at the same time, the one where it is ``lost``.
 
     Otherwise the later result stands with its log, and the other is remembered as superseded: the one that superseded
     the other, or ended its task, or ended later by its agent's clock, and else the target's.
@@ -114,10 +117,13 @@ def merge(source: StoredRun, target: StoredRun) -> tuple[StoredRun, bool]:
     """
     received_at = min(source.run.received_at, target.run.received_at)
     if source.digest == target.digest:
-        stands = target if target.run.received_at == received_at else source
+        first = target if target.run.received_at == received_at else source
+        is_one_delivery = source.run.received_at == target.run.received_at
+        is_given_up = LOST in (source.run.status, target.run.status)
+        stands = max(target, source, key=_last_heard_of) if is_one_delivery or is_given_up else first
         logged = source if _has_more_log(source, target) else target
         is_news = {*source.superseded} > {*target.superseded}
-        superseded = source.superseded if is_news else stands.superseded
+        superseded = source.superseded if is_news else first.superseded
     else:
         stands, other = (source, target) if _is_later(source, target) else (target, source)
         logged = stands
@@ -157,10 +163,17 @@ def moved(chunk: Chunk, run_id: UUID, before: int, after: int) -> Chunk:
     return next(place([frame], run_id, after, chunk.offset))
 
 
+def _last_heard_of(stored: StoredRun) -> tuple[datetime, bool]:
+    """Return what orders two states of one result. Giving a task up is not hearing of it, and comes after."""
+    return stored.run.updated_at, stored.run.status == LOST
+
+
 def _has_more_log(source: StoredRun, target: StoredRun) -> bool:
     if target.run.log_state is LogState.EXPIRED:
         return False
-    return source.run.log_state is LogState.EXPIRED or source.log_end > target.log_end
+    # A lost log has no end, but an empty one that came after all is more.
+    length, known = ((each.run.log_state is not LogState.LOST, each.log_end) for each in (source, target))
+    return source.run.log_state is LogState.EXPIRED or length > known
 
 
 def _is_later(source: StoredRun, target: StoredRun) -> bool:

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import backuplog
@@ -466,13 +466,18 @@ STEPS = st.one_of(
     ),
     st.fixed_dictionaries({"task": st.integers(1, 3), "data": st.sampled_from([b"a line\n", b"https://user:pa"])}),
     st.fixed_dictionaries({"task": st.integers(1, 3)}),
+    st.fixed_dictionaries({"silent": st.integers(0, 3)}),
 )
 SOME = settings(max_examples=60, deadline=None)
 
 
 def make(store: backuplog.Store, step: dict[str, Any], minute: int) -> None:
-    """Deliver a result, append to a log or remove one."""
-    run_id, now = UUID(int=step["task"]), NOON + timedelta(minutes=minute)
+    """Give up tasks that are silent for so many minutes, deliver a result, append to a log or remove one."""
+    now = NOON + timedelta(minutes=minute)
+    if "silent" in step:
+        backuplog.reap_stale(store, after=timedelta(minutes=step["silent"]), now=now)
+        return
+    run_id = UUID(int=step["task"])
     with suppress(backuplog.BackuplogError):  # such as a log that is not there: nothing happens then
         if "status" in step:
             ended = step["ended"] and NOON + timedelta(hours=step["ended"])
@@ -510,7 +515,73 @@ def three() -> Iterator[Callable[[], list[backuplog.Store]]]:
         yield make_empty
 
 
+RUNNING = {"task": 1, "status": "running", "log": None, "ended": None, "is_lost": False}
+GIVE_UP, LINE, EMPTY = {"silent": 0}, {"task": 1, "data": b"a line\n"}, {**RUNNING, "status": "success", "log": ""}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "status", "heard"),
+    [
+        ([GIVE_UP], [], "lost", 0),
+        ([], [GIVE_UP], "lost", 0),
+        ([GIVE_UP], [LINE], "running", 2),
+        ([LINE], [GIVE_UP], "running", 1),
+        ([LINE, GIVE_UP], [], "lost", 1),
+        ([GIVE_UP, RUNNING], [], "running", 2),
+        ([GIVE_UP, RUNNING], [GIVE_UP], "running", 2),
+        ([GIVE_UP], [GIVE_UP, RUNNING], "running", 3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_task_is_lost_unless_it_was_heard_of_later(
+    three: Callable[[], list[backuplog.Store]],
+    here: list[dict[str, Any]],
+    there: list[dict[str, Any]],
+    status: str,
+    heard: int,
+    is_copied: bool,  # noqa: FBT001 - pytest gives it by name
+) -> None:
+    """Where one store has given up a task of which the other has heard since, it runs, with all that came of it."""
+    source, target, _ = three()
+    make(source, RUNNING, 0)
+    if is_copied:
+        backuplog.copy_store(source, target)
+    else:
+        make(target, RUNNING, 0)
+    for minute, (store, step) in enumerate([(source, step) for step in here] + [(target, step) for step in there], 1):
+        make(store, step, minute)
+    backuplog.copy_store(source, target)
+    run = backuplog.get_run(target, UUID(int=1))
+    assert (run.status, run.end_time, run.updated_at) == (status, None, NOON + timedelta(minutes=heard))
+    log = b"a line\n" if LINE in here + there else b""
+    assert backuplog.read_log(target, run.id) == log
+    again = backuplog.copy_store(source, target)
+    assert (again.updated, backuplog.get_run(target, run.id)) == (0, run)
+
+
+@pytest.mark.parametrize(
+    ("lost", "minutes", "status", "heard"),
+    [(0, (0, 5), "running", 5), (1, (5, 0), "running", 5), (1, (0, 5), "lost", 5)],
+)
+def test_a_result_that_both_received_is_lost_unless_it_came_later(
+    three: Callable[[], list[backuplog.Store]], lost: int, minutes: tuple[int, int], status: str, heard: int
+) -> None:
+    """A retry that reaches the other store after the task was given up is as good as one that reaches the same."""
+    source, target, _ = three()
+    for store, minute in zip((source, target), minutes, strict=True):
+        make(store, RUNNING, minute)
+    make((source, target)[lost], GIVE_UP, 9)
+    for _ in range(2):
+        backuplog.copy_store(source, target)
+        run = backuplog.get_run(target, UUID(int=1))
+        assert (run.status, run.received_at, run.updated_at) == (status, NOON, NOON + timedelta(minutes=heard))
+
+
 @SOME
+@example(before=[RUNNING], between=[GIVE_UP, RUNNING], after=[GIVE_UP])
+@example(before=[RUNNING, GIVE_UP], between=[LINE, GIVE_UP], after=[RUNNING])
+@example(before=[{**EMPTY, "is_lost": True}], between=[EMPTY], after=[])
 @given(before=st.lists(STEPS, max_size=6), between=st.lists(STEPS, max_size=4), after=st.lists(STEPS, max_size=6))
 def test_copies_make_of_two_stores_one(
     three: Callable[[], list[backuplog.Store]],
