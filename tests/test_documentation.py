@@ -115,7 +115,7 @@ def test_the_readme_has_the_commands_that_ci_runs() -> None:
     commands = re.findall(r"^```sh\n(.+)\n```$", README, flags=re.MULTILINE)
     assert commands == [
         'python3 -m venv .venv && .venv/bin/pip install ".[sqlite]" && .venv/bin/python examples/quickstart.py',
-        'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/python -m pytest',
+        'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/python -m pytest -n auto --dist loadfile',
     ]
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     pattern = re.search(r"grep -m 1 -E '([^']+)' README.md", ci)
