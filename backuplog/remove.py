@@ -97,11 +97,10 @@ def _remove_runs(store: Store, query: RunQuery, sweep: Sweep) -> PruneReport:
     for _ in range(_PASSES):
         sweep.kept.clear()
         removed = 0
-        runs = all_runs(store, query)
-        while not sweep.is_over and (found := list(islice(runs, _ROUND))):
-            removals = deque(removal_of(run, is_checked=False) for run in found)
-            while removals and not sweep.is_over:
-                removed += sweep.remove(sweep.take(removals))
+        removals = (removal_of(run, is_checked=False) for run in all_runs(store, query))
+        while not sweep.is_over and (found := deque(islice(removals, _ROUND))):
+            while found and not sweep.is_over:
+                removed += sweep.remove(sweep.take(found))
         if not removed or sweep.is_over:
             break
     is_finished = not store.call(store.backend.list_runs, query, after=None, limit=1)
