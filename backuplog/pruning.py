@@ -81,9 +81,7 @@ def prune(
             sweep.remove([removal for removal in batch if removal.run_id not in kept])
         if sweep.is_over:
             return sweep.report()
-    is_finished = not sweep.is_over
-    sweep.give_all_back()
-    return sweep.report(is_finished=is_finished)
+    return sweep.report(is_finished=not sweep.is_over and sweep.give_all_back())
 
 
 def _due(store: Store, policy: RetentionPolicy, now: datetime, sweep: Sweep) -> Iterator[tuple[_Kind, Removal]]:

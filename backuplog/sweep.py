@@ -95,8 +95,9 @@ class PruneReport:
             changing or removing.
         batches: Transactions that it took.
         slowest_batch_seconds: How long the slowest of them took, in seconds.
-        is_finished: Whether all that is due is removed. If not, because of the budget, or because others were changing
-            or removing the same runs, call it again.
+        is_finished: Whether all that is due is removed and, after ``prune``, no room is left to give back: neither a
+            part of the file of a SQLite database, nor a partition of PostgreSQL that can be dropped now. If not,
+            because of the budget, or because others were changing or removing the same runs, call it again.
         is_dry_run: Whether nothing was removed, and the report says what would have been.
     """
 
@@ -190,10 +191,18 @@ class Sweep:
             self._give_back()
         return len(removed)
 
-    def give_all_back(self) -> None:
-        """Give room back until there is too little to be worth it."""
-        while not (self.is_over or self._report.is_dry_run) and self._give_back() != 0:
-            pass
+    def give_all_back(self) -> bool:
+        """Give room back until there is too little to be worth it.
+
+        Returns:
+            Whether it came so far, and did not have to stop before.
+        """
+        if self._report.is_dry_run:
+            return True
+        while not self.is_over:
+            if self._give_back() == 0:
+                return True
+        return False
 
     def _count(self, removed: list[Removal]) -> None:
         report = self._report

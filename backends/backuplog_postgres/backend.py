@@ -48,7 +48,7 @@ from backuplog.backend import (
 
 from .connection import CallersConnection, Cursor, PooledConnections, moment_of, open_pool, use_pool
 from .emptying import Emptying
-from .partitions import closed_partitions, closed_stretch
+from .partitions import closed_stretch, find_partitions
 
 _NAME_BYTES: Final = 63
 _FIRST: Final = UUID(int=0)
@@ -426,7 +426,7 @@ class PostgresBackend:
     def _drop_logs_later(self, cursor: Cursor, run_ids: Collection[UUID]) -> None:
         """Leave chunks that nobody needs in partitions that will be dropped as a whole, and delete all others."""
         is_ours = run_ids and isinstance(self._connections, PooledConnections)
-        stretch = closed_stretch(closed_partitions(cursor, self._schema)) if is_ours else None
+        stretch = closed_stretch(find_partitions(cursor, self._schema)) if is_ours else None
         if stretch is None:
             self._drop_logs(cursor, run_ids)
         else:

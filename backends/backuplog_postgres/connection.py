@@ -203,8 +203,8 @@ class PooledConnections:
     def transaction(self, tenant_id: UUID) -> Generator[Cursor]:
         """Give a cursor in a transaction."""
         with self.connection() as connection, connection.transaction(), Cursor(connection) as cursor:
-            if self.row_security:
-                cursor.execute("SELECT set_config('backuplog.tenant_id', %s, true)", [str(tenant_id)])
+            if self.row_security:  # by no query, so that the transaction's isolation level may still be set
+                cursor.execute(f"SET LOCAL backuplog.tenant_id = '{tenant_id}'".encode())
             yield cursor
 
     def close(self) -> None:

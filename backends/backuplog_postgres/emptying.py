@@ -4,6 +4,7 @@ Nothing new is stored in a partition whose time is over. So a row of it that no 
 walk over the partition that has seen every row may be made in small steps, without any lock, over hours.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -15,20 +16,28 @@ import psycopg
 from backuplog.backend import CHUNK_COLUMNS, StoreError
 
 from .connection import Cursor, PooledConnections
-from .partitions import Partition, closed_partitions
+from .partitions import Partition, find_partitions
 
 _ROWS: Final = 500
 _MOST_NEEDED: Final = 0.1
 _MOVED_BYTES: Final = 4 * 1024 * 1024
 _LOCK_MILLISECONDS: Final = 50
 _LONGEST_TRY_SECONDS: Final = 2.0
-# Somebody else uses the partition, a view stands on it, or another process was faster.
-_IN_THE_WAY: Final = (
+_logger: Final = logging.getLogger("backuplog")
+# Somebody else uses the partition, or another process was faster.
+_IN_USE: Final = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.DeadlockDetected,
-    psycopg.errors.DependentObjectsStillExist,
     psycopg.errors.DuplicateObject,
+    psycopg.errors.UndefinedObject,
     psycopg.errors.UndefinedTable,
+)
+# A view, a key, a trigger or a publication of the user's does not allow it, or no partition takes what is moved.
+_FORBIDDEN: Final = (
+    psycopg.errors.DependentObjectsStillExist,
+    psycopg.errors.IntegrityError,
+    psycopg.errors.RaiseException,
+    psycopg.errors.ObjectNotInPrerequisiteState,
 )
 
 _Key = tuple[UUID, UUID, int, int]
@@ -36,7 +45,14 @@ _FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=2**128 - 1)
 _LEAST: Final = -(2**63)
 
-_IMPATIENTLY: Final = f"SET LOCAL lock_timeout = '{_LOCK_MILLISECONDS}ms'"
+# What others have committed must be seen, and what is remembered must not be forgotten by a server that crashes.
+_BEGIN: Final = f"""
+    SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL lock_timeout = '{_LOCK_MILLISECONDS}ms';
+    SET LOCAL synchronous_commit = on
+"""
+# A transaction that wrote nothing does not wait until what it has seen of others is on the disk.
+_FLUSH: Final = "SELECT pg_logical_emit_message(true, 'backuplog', '')"
 # An expired log has another version than its chunks. What cannot be, such as a version of the future, is needed.
 _WALK: Final = """
     SELECT tenant_id, run_id, log_version, byte_offset, EXISTS (
@@ -48,6 +64,7 @@ _WALK: Final = """
     ORDER BY tenant_id, run_id, log_version, byte_offset LIMIT %b
 """
 _FENCE: Final = "ALTER TABLE {partition} ADD CONSTRAINT backuplog_closed CHECK (false) NOT VALID"
+_UNFENCE: Final = "ALTER TABLE {partition} DROP CONSTRAINT backuplog_closed"
 _LOCK_RUNS: Final = """
     SELECT id FROM {schema}.backup_runs WHERE tenant_id = %b AND id = ANY (%b) ORDER BY id FOR UPDATE SKIP LOCKED
 """
@@ -90,6 +107,19 @@ class _Walk:
     horizon: str | None = None
 
 
+@attrs.define(kw_only=True)
+class _Known:
+    """What is known of a partition.
+
+    Attributes:
+        walk: The walk over all of it, which all tenants go on with.
+        own: The walk over the rows of one tenant, if the other came to rows that are needed and cannot be moved.
+    """
+
+    walk: _Walk
+    own: _Walk | None
+
+
 class Emptying:
     """Partitions that are walked over, emptied and dropped, one small step at a time.
 
@@ -103,8 +133,8 @@ class Emptying:
             schema: The schema that holds the tables, quoted.
         """
         self._schema = schema
-        self._walks: dict[int, _Walk] = {}  # by the fence: without it, or behind another, nothing is known
-        self._own_walks: dict[int, _Walk] = {}
+        self._walks: dict[str, _Walk] = {}  # by the fence: without it, or behind another, nothing is known
+        self._own_walks: dict[str, _Walk] = {}
         self._left_alone: set[int] = set()
 
     def for_another_tenant(self) -> "Emptying":
@@ -127,17 +157,25 @@ class Emptying:
         partition = None
         try:
             with connections.transaction(tenant_id) as cursor:
+                cursor.execute(_BEGIN)
                 partition = self._next(cursor)
-                return 0 if partition is None else self._work(cursor, partition, tenant_id)
+                if partition is None:
+                    return 0
+                known = self._known(partition)
+                size = self._work(cursor, partition, known, tenant_id)
         except StoreError as error:
-            if partition is None or not isinstance(error.__cause__, _IN_THE_WAY):
+            if partition is None or not isinstance(error.__cause__, _IN_USE + _FORBIDDEN):
                 raise
-        self._try_again_or_leave(partition)
-        return None
+            if self._is_left(partition) and isinstance(error.__cause__, _FORBIDDEN):
+                state = error.__cause__.sqlstate
+                _logger.warning("prune leaves %s: PostgreSQL refuses to empty or drop it (%s)", partition.name, state)
+            return None
+        self._remember(partition, known)
+        return size
 
     def _next(self, cursor: Cursor) -> Partition | None:
         """Find the oldest partition that is not left alone; once there is none, begin anew with the next call."""
-        partitions = closed_partitions(cursor, self._schema)
+        partitions = find_partitions(cursor, self._schema)
         fences = {partition.fence for partition in partitions}
         for walks in (self._walks, self._own_walks):
             for fence in walks.keys() - fences:
@@ -147,22 +185,38 @@ class Emptying:
             self._left_alone.clear()
         return partition
 
-    def _work(self, cursor: Cursor, partition: Partition, tenant_id: UUID) -> int | None:
-        cursor.execute(_IMPATIENTLY)
+    def _known(self, partition: Partition) -> _Known:
+        """Return a copy of what is known of a partition, which this step may change before it is committed."""
+        walk, own = (walks.get(partition.fence or "") for walks in (self._walks, self._own_walks))
+        return _Known(walk=attrs.evolve(walk) if walk else _Walk(), own=attrs.evolve(own) if own else None)
+
+    def _remember(self, partition: Partition, known: _Known) -> None:
+        """Keep what a step has found, now that it is committed."""
+        if partition.fence is None:
+            return
+        self._walks[partition.fence] = known.walk
+        if known.own is None:
+            self._own_walks.pop(partition.fence, None)
+        else:
+            self._own_walks[partition.fence] = known.own
+
+    def _work(self, cursor: Cursor, partition: Partition, known: _Known, tenant_id: UUID) -> int | None:
+        if not partition.is_closed:  # Made like a closed one, or fenced while the clock was wrong: it loses logs.
+            self._execute(cursor, _UNFENCE, partition)
+            return None
         if partition.fence is None:
             self._execute(cursor, _FENCE, partition)
             return None
-        walk = self._walks.setdefault(partition.fence, _Walk())
-        if walk.seen_all_at is not None:
-            return self._drop(cursor, partition, walk)
-        own = self._own_walks.get(partition.fence)
-        if own is None:
-            if not self._walk(cursor, partition, walk, tenant_id, _LAST):
+        cursor.execute(_FLUSH)
+        if known.walk.seen_all_at is not None:
+            return self._drop(cursor, partition, known.walk)
+        if known.own is None:
+            if not self._walk(cursor, partition, known.walk, tenant_id, _LAST):
                 # Others will empty the rest: nothing of this tenant is to be in their way.
-                self._own_walks[partition.fence] = _Walk(position=(tenant_id, _FIRST, _LEAST, _LEAST))
-        elif not self._walk(cursor, partition, own, tenant_id, tenant_id) or own.seen_all_at is not None:
+                known.own = _Walk(position=(tenant_id, _FIRST, _LEAST, _LEAST))
+        elif not self._walk(cursor, partition, known.own, tenant_id, tenant_id) or known.own.seen_all_at is not None:
             self._left_alone.add(partition.oid)
-            self._own_walks.pop(partition.fence, None)
+            known.own = None
         return None
 
     def _walk(self, cursor: Cursor, partition: Partition, walk: _Walk, tenant_id: UUID, last: UUID) -> bool:
@@ -205,28 +259,30 @@ class Emptying:
         if walk.horizon is None:
             walk.horizon = str(_only(cursor.execute(_NEXT_TRANSACTION)))
         if _only(cursor.execute(_SEES_OLDER, [walk.horizon])):
-            self._try_again_or_leave(partition)
+            self._is_left(partition)
             return None
         self._execute(cursor, _LOCK, partition)
-        if partition not in closed_partitions(cursor, self._schema):
+        if partition not in find_partitions(cursor, self._schema):
             return None
         size = int(str(_only(cursor.execute(_SIZE, [partition.oid]))))
         self._execute(cursor, _DETACH, partition)
         self._execute(cursor, _DROP, partition)
         return size
 
-    def _try_again_or_leave(self, partition: Partition) -> None:
-        """Leave a partition alone for now that others use; one that is empty, only after a while."""
-        walk = self._walks.get(partition.fence) if partition.fence is not None else None
+    def _is_left(self, partition: Partition) -> bool:
+        """Decide whether to leave a partition alone for now that others use; one that is empty, only after a while."""
+        walk = self._walks.get(partition.fence or "")
         seen_all_at = walk.seen_all_at if walk else None
-        if seen_all_at is None or time.monotonic() > seen_all_at + _LONGEST_TRY_SECONDS:
-            self._left_alone.add(partition.oid)
+        if seen_all_at is not None and time.monotonic() <= seen_all_at + _LONGEST_TRY_SECONDS:
+            return False
+        self._left_alone.add(partition.oid)
+        return True
 
     def _execute(
-        self, cursor: Cursor, statement: str, partition: Partition, parameters: Sequence[object] | None = None
+        self, cursor: Cursor, statement: str, partition: Partition, parameters: Sequence[object] = ()
     ) -> Cursor:
-        named = statement.replace("{schema}", self._schema).replace("{partition}", partition.name)
-        return cursor.execute(named.encode(), parameters, binary=True if parameters else None)
+        schema, name = (quoted.replace("%", "%%") for quoted in (self._schema, partition.name))
+        return cursor.execute(statement.format(schema=schema, partition=name).encode(), parameters, binary=True)
 
 
 def _only(cursor: Cursor) -> object:

@@ -246,6 +246,14 @@ class PruningContract(Contract):
             assert max(waited) >= report.slowest_batch_seconds
             assert backuplog.query_runs(store).total == 0
 
+    def test_it_is_not_finished_while_there_is_room_to_give_back(self) -> None:
+        """A prune that is stopped while it gives room back says so, and one that need not give any is finished."""
+        with self._known() as (store, _):
+            for given_back, is_finished in ((None, False), (1, False), (0, True)):
+                with patch.object(type(store.backend), "reclaim", return_value=given_back):
+                    report = backuplog.prune(store, RetentionPolicy(runs=_DAY), now=NOON, pause=lambda _: True)
+                assert report.is_finished == is_finished
+
     def test_two_processes_that_prune_at_once_remove_all_once(self) -> None:
         """Together they remove what is due, each run once; whoever is behind may stop before the end."""
         with self._known() as (store, agent_id), _batches_of(2):

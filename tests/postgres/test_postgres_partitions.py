@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 import backuplog
 from backuplog import LogExpired, RetentionPolicy, Store
 from backuplog_postgres import emptying
-from backuplog_postgres.partitions import Partition, closed_stretch
+from backuplog_postgres.connection import Cursor
+from backuplog_postgres.partitions import Partition, closed_stretch, find_partitions
+from postgres_server import fresh_database
 
 Payload = Callable[..., dict[str, Any]]
 Connection = psycopg.Connection[Any]
@@ -36,6 +38,10 @@ CLOSED = {"backup_run_logs_before", "backup_run_logs_1", "backup_run_logs_2", "b
 OPEN = {"backup_run_logs_now", "backup_run_logs_rest"}
 EXAMPLES = 10  # 2,000 take five minutes
 LOGS = RetentionPolicy(logs=timedelta(days=20))
+
+
+class _Killed(Exception):
+    """The process ends here, and its transaction with it."""
 
 
 def partition(connection: Connection) -> None:
@@ -311,6 +317,238 @@ def test_nothing_comes_into_a_partition_that_is_walked_over(
     assert backuplog.read_log(store, live[0]) == b"late"
 
 
+def lose_connection(cursor: psycopg.Cursor[Any], connection: Connection) -> None:
+    """Let the server end the session of a cursor, which notices at its COMMIT."""
+    connection.execute("SELECT pg_terminate_backend(%s, 5000)", [cursor.connection.info.backend_pid])
+
+
+def interrupt(*_: object) -> None:
+    """Press Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("end", [lose_connection, interrupt])
+def test_what_is_not_committed_is_not_remembered(
+    store: Store, connection: Connection, agent_id: UUID, payload: Payload, end: Callable[..., None]
+) -> None:
+    """A step that moved a log and was not committed is taken again, and the log is never dropped."""
+    *_, kept = fill(store, connection, agent_id, payload, days=120)
+    walk, ended = emptying.Emptying._walk, list[bool]()
+
+    def walk_and_end(self: Any, cursor: Any, partition: Any, known: Any, *given: Any) -> bool:
+        goes_on = walk(self, cursor, partition, known, *given)
+        if known.moved and not ended:
+            ended.append(True)
+            end(cursor, connection)
+        return goes_on
+
+    with patch.object(emptying.Emptying, "_walk", walk_and_end), suppress(KeyboardInterrupt):
+        prune(store)
+    assert ended
+    prune(store)
+    assert names(connection) == OPEN
+    assert backuplog.read_log(store, kept) == b"log 19\n"
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_a_thread_does_not_go_on_from_what_another_has_not_committed(
+    store: Store, url: str, connection: Connection, agent_id: UUID, payload: Payload, *, is_committed: bool
+) -> None:
+    """While one thread has moved a log and not committed, no other takes it for moved, whatever becomes of it."""
+    *_, kept = fill(store, connection, agent_id, payload, days=120)
+    other = store.for_tenant(uuid4())
+    walk, moved, go_on = emptying.Emptying._walk, threading.Event(), threading.Event()
+
+    def walk_and_wait(self: Any, cursor: Any, partition: Any, known: Any, *given: Any) -> bool:
+        goes_on = walk(self, cursor, partition, known, *given)
+        if known.moved and threading.current_thread() is not threading.main_thread() and not moved.is_set():
+            moved.set()
+            go_on.wait(20)
+            if not is_committed:
+                raise _Killed
+        return goes_on
+
+    with ThreadPoolExecutor(1) as threads, patch.object(emptying.Emptying, "_walk", walk_and_wait):
+        pruning = threads.submit(prune, store)
+        assert moved.wait(20)
+        prune(other)
+        with closing(psycopg.connect(url)) as old:
+            old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            bound = store.bound_to(old)
+            assert backuplog.get_run(bound, kept).log_state == "complete"
+            go_on.set()
+            assert isinstance(pruning.exception(), type(None) if is_committed else _Killed)
+            prune(store)
+            assert backuplog.read_log(bound, kept) == b"log 19\n"
+    prune(store)
+    assert names(connection) == OPEN
+    assert backuplog.read_log(store, kept) == b"log 19\n"
+
+
+def test_what_is_remembered_is_on_the_disk(url: str, payload: Payload) -> None:
+    """A step that only reads flushes what it has seen, also where commits are not: no crash can undo that."""
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        connection.execute(f'ALTER DATABASE "{connection.info.dbname}" SET synchronous_commit = off')
+        try:
+            with backuplog.open_store(url) as store:
+                agent_id = backuplog.register_agent(store, uuid4()).id
+                partition(connection)
+                fill(store, connection, agent_id, payload, days=120)
+                steps, connections = (vars(store.backend)[name] for name in ("_emptying", "_connections"))
+                while not any(walk.seen_all_at for walk in steps._walks.values()):
+                    connection.execute("SET synchronous_commit = off")
+                    connection.execute("UPDATE backuplog.backup_runs SET log_version = log_version + 1")
+                    (written,) = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or ()
+                    steps.step(connections, store.tenant_id)
+                    flushed = connection.execute("SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", [written])
+                    assert flushed.fetchone() == (True,) or not steps._walks
+        finally:
+            connection.execute(f'ALTER DATABASE "{connection.info.dbname}" RESET ALL')
+
+
+def test_what_is_known_of_a_database_is_not_known_of_its_backup(server_url: str, payload: Payload) -> None:
+    """After an older copy of the database has come in its place, the walk begins anew, and no log is lost."""
+    with fresh_database(server_url) as url, backuplog.open_store(url) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        steps, connections = (vars(store.backend)[name] for name in ("_emptying", "_connections"))
+        with closing(psycopg.connect(url, autocommit=True)) as connection:
+            partition(connection)
+            *_, kept = fill(store, connection, agent_id, payload, days=120)
+            with patch.object(type(store.backend), "reclaim", return_value=0):
+                prune(store)
+            for closed in CLOSED:
+                connection.execute(
+                    f"ALTER TABLE backuplog.{closed} ADD CONSTRAINT backuplog_closed CHECK (false) NOT VALID"
+                )
+            name = connection.info.dbname
+        connections._pool.close()
+        with closing(psycopg.connect(server_url, autocommit=True)) as server:
+            server.execute(f'CREATE DATABASE "{name}_backup" TEMPLATE "{name}"')
+            with backuplog.open_store(url) as again:
+                while not any(walk.moved and walk.seen_all_at for walk in steps._walks.values()):
+                    steps.step(vars(again.backend)["_connections"], again.tenant_id)
+            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            server.execute(f'ALTER DATABASE "{name}_backup" RENAME TO "{name}"')
+        with backuplog.open_store(url) as restored:
+            while steps.step(vars(restored.backend)["_connections"], restored.tenant_id) != 0:
+                pass
+            assert backuplog.read_log(restored, kept) == b"log 19\n"
+
+
+def test_what_is_known_is_forgotten_when_the_server_begins_anew(store: Store, connection: Connection) -> None:
+    """It is known by when the server began, because a standby or a restored server may not know what was done."""
+    assert store.backend.reclaim() is None
+    (began,) = connection.execute("SELECT (pg_postmaster_start_time() AT TIME ZONE 'UTC')::text").fetchone() or ()
+    with connection.transaction():
+        fences = [found.fence for found in find_partitions(Cursor(connection), "backuplog") if found.fence]
+    assert [fence.startswith(began) for fence in fences] == [True]
+
+
+@pytest.mark.parametrize("name", ["now", "rest"])
+def test_a_constraint_does_not_keep_new_logs_out(
+    store: Store, connection: Connection, agent_id: UUID, payload: Payload, name: str
+) -> None:
+    """An open partition that has a closed one's constraint, as LIKE ... INCLUDING ALL copies it, loses it."""
+    if name == "rest":
+        connection.execute("DROP TABLE backuplog.backup_run_logs_now")
+    connection.execute(f"ALTER TABLE backuplog.backup_run_logs_{name} ADD CONSTRAINT backuplog_closed CHECK (false)")
+    assert backuplog.ingest_task_result(store, agent_id, payload(log="before")).log_state == "lost"
+    prune(store)
+    assert backuplog.ingest_task_result(store, agent_id, payload(log="after")).log_state == "complete"
+    connection.execute(f"ALTER TABLE backuplog.backup_run_logs_{name} ADD CONSTRAINT backuplog_closed CHECK (size > 0)")
+    prune(store)
+    with pytest.raises(psycopg.errors.DuplicateObject):
+        connection.execute(
+            f"ALTER TABLE backuplog.backup_run_logs_{name} ADD CONSTRAINT backuplog_closed CHECK (false)"
+        )
+
+
+def isolated(url: str) -> str:
+    """Give a URL whose transactions see the past, unless they say otherwise."""
+    return f"{url}{'&' if '?' in url else '?'}options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
+
+
+def test_what_others_have_committed_is_seen_before_a_partition_goes(
+    url: str, agent_id: UUID, store: Store, connection: Connection, payload: Payload
+) -> None:
+    """A row that somebody puts in by hand, just before the partition is locked, stays: whatever the isolation level."""
+    *_, kept = fill(store, connection, agent_id, payload, days=120)
+    live = ingest(store, connection, agent_id, [payload(log="late")], days=1)
+    execute, done = emptying.Emptying._execute, list[bool]()
+
+    def meanwhile(self: Any, cursor: Any, statement: str, partition: Partition, *given: Any) -> Any:
+        if statement == emptying._LOCK and partition.name.endswith("logs_1") and not done:
+            done.append(True)
+            connection.execute("ALTER TABLE backuplog.backup_run_logs_1 DROP CONSTRAINT backuplog_closed")
+            moment = NOW - timedelta(days=120)
+            connection.execute("UPDATE backuplog.backup_run_logs SET stored_at = %s WHERE run_id = %s", [moment, *live])
+        return execute(self, cursor, statement, partition, *given)
+
+    with patch.object(emptying.Emptying, "_execute", meanwhile), backuplog.open_store(isolated(url)) as opened:
+        prune(opened)
+    assert done
+    assert [backuplog.read_log(store, run_id) for run_id in (kept, *live)] == [b"log 19\n", b"late"]
+
+
+FORBIDDING = {
+    "key": "CREATE TABLE backuplog.theirs AS SELECT tenant_id, run_id, log_version, byte_offset, stored_at "
+    "FROM backuplog.backup_run_logs_1;"
+    "ALTER TABLE backuplog.theirs ADD FOREIGN KEY (tenant_id, run_id, log_version, byte_offset, stored_at) "
+    "REFERENCES backuplog.backup_run_logs",
+    "trigger": "CREATE FUNCTION backuplog.theirs() RETURNS trigger LANGUAGE plpgsql "
+    "AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;"
+    "CREATE TRIGGER theirs BEFORE DELETE ON backuplog.backup_run_logs FOR EACH ROW EXECUTE FUNCTION backuplog.theirs()",
+    "no partition": "DROP TABLE backuplog.backup_run_logs_now; DROP TABLE backuplog.backup_run_logs_rest",
+}
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("forbidding", FORBIDDING.values(), ids=FORBIDDING)
+def test_a_partition_that_the_users_schema_holds_stays(
+    store: Store,
+    connection: Connection,
+    agent_id: UUID,
+    payload: Payload,
+    caplog: pytest.LogCaptureFixture,
+    forbidding: str,
+) -> None:
+    """Where the user's own schema forbids to move a row or drop a partition, pruning ends, and says so once."""
+    *_, kept = fill(store, connection, agent_id, payload, days=120)
+    connection.execute(forbidding)
+    report = prune(store)
+    assert (report.logs_removed, report.is_finished) == (19, True)
+    assert "backup_run_logs_1" in names(connection)
+    assert backuplog.read_log(store, kept) == b"log 19\n"
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len([warning for warning in warnings if "backup_run_logs_1" in warning]) == 1
+
+
+def test_a_partition_may_have_any_name(store: Store, connection: Connection, agent_id: UUID, payload: Payload) -> None:
+    """Percent signs, braces and quotes in a partition's name mean nothing."""
+    name = '100% {schema} {partition} {} %b ""\''
+    connection.execute(f'ALTER TABLE backuplog.backup_run_logs_1 RENAME TO "{name}"'.encode())
+    *_, kept = fill(store, connection, agent_id, payload, days=120)
+    prune(store)
+    assert names(connection) == OPEN
+    assert backuplog.read_log(store, kept) == b"log 19\n"
+
+
+def test_a_prune_that_is_stopped_before_the_partitions_are_dropped_is_not_finished(
+    store: Store, url: str, connection: Connection, agent_id: UUID, payload: Payload
+) -> None:
+    """Each process begins anew, and one whose time is never enough never says that it has finished."""
+    fill(store, connection, agent_id, payload, days=120)
+    finished = []
+    for steps in (3, 3, 1_000_000):
+        with backuplog.open_store(url) as nightly, patch.multiple(emptying, _ROWS=2, _MOST_NEEDED=1.0):
+            pauses = itertools.count(1)
+            report = backuplog.prune(nightly, LOGS, now=NOW, pause=lambda _: next(pauses) >= steps)  # noqa: B023
+            finished.append(report.is_finished)
+    assert finished == [False, False, True]
+    assert names(connection) == OPEN
+
+
 def test_row_level_security_hides_what_others_need(ordinary_url: str, url: str, payload: Payload) -> None:
     """Who cannot see other tenants' rows drops nothing, and deletes what expires as ever."""
     with backuplog.open_store(ordinary_url, rls=True) as store, closing(psycopg.connect(url, autocommit=True)) as every:
@@ -330,6 +568,8 @@ def test_row_level_security_hides_what_others_need(ordinary_url: str, url: str, 
         assert rows(every, ids) == [("backup_run_logs_1", ids[-1])]
         assert names(every) == CLOSED | OPEN
         assert store.backend.reclaim() == 0
+        with backuplog.open_store(isolated(ordinary_url), rls=True) as strict:
+            assert strict.backend.reclaim() == 0
         with backuplog.open_store(url) as exempt:
             prune(exempt)
         assert "backup_run_logs_2" not in names(every)
@@ -388,7 +628,7 @@ def test_partitions_by_tenant_are_not_dropped(store: Store, url: str, agent_id: 
 def test_a_closed_stretch_ends_at_a_gap(is_there: list[bool]) -> None:
     """What is left to be dropped lies between the first partition and the first that is missing."""
     found = [
-        Partition(oid=number, name="", fence=None, lower=f"{number}", upper=f"{number + 1}")
+        Partition(oid=number, name="", fence=None, is_closed=True, lower=f"{number}", upper=f"{number + 1}")
         for number, there in enumerate(is_there)
         if there
     ]
@@ -474,10 +714,6 @@ def test_two_prune_while_results_come_and_logs_are_read(
     read_now = [backuplog.read_log(store, run_id) for run_id in ids]
     assert read_now == [b"replaced"] * 5 + [b"moved %d\n" % number * 50 for number in range(5, 10)]
     assert len(rows(connection, ids)) == 10
-
-
-class _Killed(Exception):
-    """The process ends here, and its transaction with it."""
 
 
 _Step = tuple[str, int, int, int]
