@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.postgres import register_default_adapters
 from psycopg.pq import Format, PipelineStatus, TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
+from psycopg.sql import SQL, Literal
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
@@ -204,7 +205,7 @@ class PooledConnections:
         """Give a cursor in a transaction."""
         with self.connection() as connection, connection.transaction(), Cursor(connection) as cursor:
             if self.row_security:  # by no query, so that the transaction's isolation level may still be set
-                cursor.execute(f"SET LOCAL backuplog.tenant_id = '{tenant_id}'".encode())
+                cursor.execute(SQL("SET LOCAL backuplog.tenant_id = {}").format(Literal(str(tenant_id))))
             yield cursor
 
     def close(self) -> None:
