@@ -135,6 +135,8 @@ def newest_run(store: Store, query: RunQuery, *, with_dry_runs: bool = False) ->
             break
         if (with_dry_runs or not run.is_dry_run) and (newest is None or run.began_at > newest.began_at):
             newest = run
+            if run.began_at == run.start_time:  # as nearly always; what follows began before
+                break
     return newest
 
 

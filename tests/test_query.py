@@ -2,13 +2,17 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 
 import backuplog
+from backuplog.query import newest_run
 
 Payload = Callable[..., dict[str, Any]]
 LOG = b"a" * 1_048_576 + b"b" * 1_048_576 + b"c" * 10
@@ -140,3 +144,24 @@ def test_a_status_that_nobody_has_is_warned_of(
     assert record.getMessage().startswith(
         "A query asks for the status suc\\u000acess, which no run has: known are canc"
     )
+
+
+@pytest.mark.parametrize(("ahead", "asked"), [(0, [1]), (1, [1, 100])])
+def test_the_newest_run_is_found_without_a_walk(payload: Payload, ahead: int, asked: list[int]) -> None:
+    """One run is read where clocks are right; where one was ahead, as many as it hides."""
+    with backuplog.open_store("sqlite://") as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        now = datetime(2026, 11, 24, tzinfo=UTC)
+        starts = [now + timedelta(days=9)] * ahead + [now - timedelta(hours=hours) for hours in range(300)]
+        results = [payload(startTime=start.isoformat()) for start in starts]
+        backuplog.ingest_task_results(store, [(agent_id, sent) for sent in results], received_at=now)
+        backend, limits = store.backend, list[int]()
+
+        def list_runs(*given: Any, limit: int, **options: Any) -> Any:
+            limits.append(limit)
+            return backend.list_runs(*given, limit=limit, **options)
+
+        watched: Any = SimpleNamespace(list_runs=list_runs)
+        found = newest_run(attrs.evolve(store, backend=watched), backuplog.RunQuery(status="success"))
+    assert found is not None
+    assert (found.began_at, limits) == (now, asked)
