@@ -94,7 +94,7 @@ class LastSuccesses:
     ``backup_overdue_seconds`` says for how long, 0 for one that is met. It is left out where that is not known, because
     the policy never ran and the expectation has no ``since``. Of several for the same labels, the worst counts.
 
-    A scrape costs one query of the database, and two more with expectations. They take longer the more different
+    A scrape costs one query of the database, and one more with expectations. They take longer the more different
     triples of policy, agent and task type there are, not the more runs. If the store fails, so does the scrape.
     Register it with ``registry.register(LastSuccesses(store))``.
     """

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import chain
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -177,9 +176,8 @@ def find_overdue(store: Store, expectations: Iterable[Expectation], *, now: date
     """
     require_store(store)
     now = moment(now)
-    reported = newest_runs(store, RunQuery(status=REPORTED_STATUSES), GROUP_COLUMNS)
-    active = store.call(store.backend.list_newest, RunQuery(status=sorted(ACTIVE_STATUSES)), GROUP_COLUMNS)
-    return overdue_of(expectations, chain(reported, active), now)
+    query = RunQuery(status=(*REPORTED_STATUSES, *ACTIVE_STATUSES))
+    return overdue_of(expectations, newest_runs(store, query, (*GROUP_COLUMNS, "status")), now)
 
 
 def overdue_of(expectations: Iterable[Expectation], runs: Iterable[BackupRun], now: datetime) -> list[Overdue]:

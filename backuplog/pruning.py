@@ -13,7 +13,7 @@ import attrs
 from .model import BackupRun, RunQuery
 from .normalise import REPORTED_STATUSES
 from .query import all_runs, newest_run
-from .report import kind_of, moment
+from .report import kind_of, moment, place_of
 from .retention import Due, RetentionPolicy, has_log
 from .row import GROUP_COLUMNS
 from .store import Store, require_store
@@ -130,8 +130,7 @@ def _kept(store: Store, policy: RetentionPolicy, kinds: set[_Kind]) -> dict[UUID
         newest = (newest_run(store, attrs.evolve(kind, status=status)) for status in REPORTED_STATUSES)
         ended = [run for run in newest if run]
         success = [run for run in ended if run.status == "success"]
-        last = sorted(ended, key=lambda run: (run.began_at, run.start_time, run.id), reverse=True)
-        kept |= {run.id: "last_success" for run in [*success, *last[:1]]}
+        kept |= {run.id: "last_success" for run in [*success, *sorted(ended, key=place_of)[-1:]]}
     return kept
 
 

@@ -12,7 +12,7 @@ from .agent import require_agent
 from .errors import FieldError, InvalidQuery
 from .model import BackupRun, RunQuery
 from .normalise import ACTIVE_STATUSES, FAILED_STATUSES, REPORTED_STATUSES, argument, as_time
-from .query import newest_runs, require_query
+from .query import newest_run, newest_runs, require_query
 from .row import GROUP_COLUMNS, SummaryColumn, Tally
 from .store import Store, require_store
 
@@ -103,44 +103,46 @@ def latest_runs(store: Store, query: RunQuery | None = None, *, now: datetime | 
     """
     query = report_query(store, query, refused=("status", "snapshot_id", "cursor"))
     now = moment(now)
-    newest = list(newest_runs(store, query, GROUP_COLUMNS, with_dry_runs=True))
-    if not newest and query.agent_id is not None:
+    kinds: dict[tuple[UUID, UUID, str], dict[str, BackupRun]] = {}
+    for run in newest_runs(store, query, (*GROUP_COLUMNS, "status"), with_dry_runs=True):
+        kinds.setdefault(kind_of(run), {})[run.status] = run
+    if not kinds and query.agent_id is not None:
         require_agent(store, query.agent_id)
-    reported, successes = (
-        {kind_of(run): run for run in newest_runs(store, attrs.evolve(query, status=statuses), GROUP_COLUMNS)}
-        for statuses in (REPORTED_STATUSES, "success")
-    )
     latest: list[LatestRun] = []
-    for run in sorted(newest, key=kind_of):
-        last_reported, success = reported.get(kind_of(run)), successes.get(kind_of(run))
+    for policy_id, agent_id, task_type in sorted(kinds):
+        kind = attrs.evolve(query, policy_id=policy_id, agent_id=agent_id, task_type=task_type)
+        by_status = kinds[policy_id, agent_id, task_type]
+        last_run = max(by_status.values(), key=place_of)
+        reported = _reported(store, kind, by_status)
+        last_reported = max(reported, key=place_of, default=None)
+        success = next((run for run in reported if run.status == "success"), None)
         latest.append(
             LatestRun(
-                agent_id=run.agent_id,
-                policy_id=run.policy_id,
-                task_type=run.task_type,
-                last_run=run,
+                agent_id=agent_id,
+                policy_id=policy_id,
+                task_type=task_type,
+                last_run=last_run,
                 last_reported=last_reported,
                 last_success=success,
                 age_seconds=None if success is None else (now - success.ended_at).total_seconds(),
-                consecutive_failures=_failures_since(store, query, run, last_reported),
+                consecutive_failures=_failures_since(store, kind, last_run, last_reported),
             )
         )
     return latest
 
 
-def _failures_since(store: Store, query: RunQuery, run: BackupRun, reported: BackupRun | None) -> int:
-    if reported and reported.began_at >= run.start_time:  # as in most groups
+def _reported(store: Store, kind: RunQuery, by_status: Mapping[str, BackupRun]) -> list[BackupRun]:
+    """Return the last run of each status that counts as reported, of one kind; dry runs are none."""
+    newest = [by_status[status] for status in REPORTED_STATUSES if status in by_status]
+    real = (newest_run(store, attrs.evolve(kind, status=run.status)) if run.is_dry_run else run for run in newest)
+    return [run for run in real if run is not None]
+
+
+def _failures_since(store: Store, kind: RunQuery, last: BackupRun, reported: BackupRun | None) -> int:
+    if reported and reported.began_at >= last.start_time:  # as in most kinds
         return 0
-    since = reported.began_at + timedelta.resolution if reported else query.since
-    failures = attrs.evolve(
-        query,
-        policy_id=run.policy_id,
-        agent_id=run.agent_id,
-        task_type=run.task_type,
-        status=FAILED_STATUSES,
-        since=since,
-    )
-    return store.call(store.backend.count_runs, failures)
+    since = reported.began_at + timedelta.resolution if reported else kind.since
+    return store.call(store.backend.count_runs, attrs.evolve(kind, status=FAILED_STATUSES, since=since))
 
 
 def summarize_runs(store: Store, query: RunQuery | None = None, *, group_by: GroupBy) -> list[RunSummary]:
@@ -212,6 +214,11 @@ def report_query(store: Store, query: RunQuery | None, *, refused: tuple[str, ..
 def moment(now: datetime | None) -> datetime:
     """Return the time that a report is made at."""
     return datetime.now(UTC) if now is None else argument("now", as_time, now, InvalidQuery)
+
+
+def place_of(run: BackupRun) -> tuple[datetime, datetime, UUID]:
+    """Return by what runs are compared to find the one that began last."""
+    return run.began_at, run.start_time, run.id
 
 
 def kind_of(run: BackupRun) -> tuple[UUID, UUID, str]:

@@ -101,7 +101,7 @@ _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowE
 Row: TypeAlias = tuple[Any, ...]
 """A row as a driver takes and returns it."""
 
-GroupColumn: TypeAlias = Literal["policy_id", "agent_id", "task_type"]
+GroupColumn: TypeAlias = Literal["policy_id", "agent_id", "task_type", "status"]
 """A column that the runs of a group may have in common."""
 GROUP_COLUMNS: Final[tuple[GroupColumn, ...]] = ("policy_id", "agent_id", "task_type")
 """Those columns, in the order of the index that finds the newest runs of each group."""

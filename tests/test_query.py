@@ -165,3 +165,31 @@ def test_the_newest_run_is_found_without_a_walk(payload: Payload, ahead: int, as
         found = newest_run(attrs.evolve(store, backend=watched), backuplog.RunQuery(status="success"))
     assert found is not None
     assert (found.began_at, limits) == (now, asked)
+
+
+def test_reports_on_the_newest_runs_ask_once(payload: Payload, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is one question, however many policies there are; failures are counted where the last run is no success."""
+    with backuplog.open_store("sqlite://") as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        policies = [uuid4() for _ in range(20)]
+        results = [
+            payload(policyId=str(policy_id), status=status, startTime=start)
+            for policy_id in policies
+            for status, start in (("success", "2026-11-01T00:00:00Z"), ("failed", "2026-10-31T00:00:00Z"))
+        ]
+        late = payload(policyId=str(policies[0]), status="failed", startTime="2026-11-02T00:00:00Z")
+        backuplog.ingest_task_results(store, [(agent_id, sent) for sent in [*results, late]])
+        asked: list[str] = []
+        for name in ("list_newest", "list_runs", "count_runs", "find_run", "summarize_runs"):
+            method = getattr(store.backend, name)
+
+            def ask(*given: Any, name: str = name, method: Callable[..., Any] = method, **options: Any) -> Any:
+                asked.append(name)
+                return method(*given, **options)
+
+            monkeypatch.setattr(store.backend, name, ask)
+        assert sum(entry.consecutive_failures for entry in backuplog.latest_runs(store)) == 1
+        expected = [backuplog.Expectation(policy_id=policy_id, interval=timedelta(days=1)) for policy_id in policies]
+        assert len(backuplog.find_overdue(store, expected, now=datetime(2090, 1, 1, tzinfo=UTC))) == 20
+        assert len(backuplog.last_successes(store)) == 20
+        assert asked == ["list_newest", "count_runs", "list_newest", "list_newest"]

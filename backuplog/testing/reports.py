@@ -23,7 +23,9 @@ from .contract import Contract
 
 _STATUSES = ("success", "success", "success", "warning", "failed", "cancelled", "running", "lost", "odd")
 _ACTIVE = ("running", "pending")
-_BY = st.sampled_from([[column] for column in GROUP_COLUMNS] + [["task_type", "agent_id"], [*GROUP_COLUMNS]])
+_KIND = [*GROUP_COLUMNS]
+_GROUPS = [*([name] for name in _KIND), ["status"], ["task_type", "agent_id"], _KIND, [*_KIND, "status"]]
+_BY: Any = st.sampled_from(_GROUPS)
 
 
 class ReportContract(Contract):
