@@ -11,7 +11,7 @@ import attrs
 from .errors import FieldError, InvalidQuery
 from .model import FIGURES, BackupRun, LogState, RunQuery
 from .normalise import REPORTED_STATUSES
-from .report import kind_of, report_query
+from .report import kind_of, place_of, report_query
 from .row import GROUP_COLUMNS
 from .store import Store
 
@@ -130,7 +130,7 @@ def anomalies_of(
             groups[kind_of(run)].append(run)
     found = list[Anomaly]()
     for runs in groups.values():
-        newest = max(runs, key=lambda run: (run.start_time, run.id))
+        newest = max(runs, key=place_of)
         for name in names:
             value = _figure(newest, name)
             before = [known for run in runs if run is not newest and (known := _figure(run, name)) is not None]

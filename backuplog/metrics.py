@@ -19,6 +19,7 @@ from .normalise import STATUSES
 from .observe import IngestEvent
 from .overdue import Expectation, find_overdue
 from .query import newest_runs
+from .report import place_of
 from .store import Store
 
 __all__ = ["LastSuccesses", "PrometheusObserver"]
@@ -136,7 +137,7 @@ class LastSuccesses:
         )
         last = dict[UUID, BackupRun]()
         for run in newest_runs(self._store, RunQuery(status="success"), ["policy_id", "task_type"]):
-            last[run.policy_id] = max(last.get(run.policy_id, run), run, key=lambda each: (each.start_time, each.id))
+            last[run.policy_id] = max(last.get(run.policy_id, run), run, key=place_of)
             if run.task_type == "backup" and run.stats and run.stats.total_bytes_processed is not None:
                 sizes.add_metric([str(run.policy_id)], run.stats.total_bytes_processed)
         for policy_id, run in last.items():

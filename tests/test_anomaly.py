@@ -172,3 +172,10 @@ def test_the_score_is_that_of_the_book(sizes: list[int]) -> None:
     if abs(abs(score) - 3.5) > 0.01:
         reported = [each.score for each in anomalies_of(runs_of(sizes))]
         assert reported == pytest.approx([score] if abs(score) > 3.5 else [], rel=1e-3)
+
+
+def test_a_clock_that_was_ahead_hides_no_run() -> None:
+    """The newest run is the one that began last by our own clock too, and not one from the future for ever."""
+    ahead = a_run(3, 1_000, id=UUID(int=99), start_time=BEGIN + timedelta(days=9_999))
+    history = [*runs_of([1_000] * 10), a_run(10, 9_000), ahead]
+    assert found(history) == [("data_added", 9_000)]

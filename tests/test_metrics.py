@@ -136,6 +136,19 @@ def test_a_clock_that_is_ahead_makes_no_negative_age(store: backuplog.Store, tak
     assert collected(store, now)[f'backup_last_success_age_seconds{{policy_id="{policy}"}}'] == 3_600
 
 
+def test_a_clock_that_was_ahead_hides_no_later_success(
+    store: backuplog.Store, agent_id: UUID, payload: Payload
+) -> None:
+    """A check from the future, received long ago, is not the last success of its policy for ever."""
+    end = "2999-01-01T00:00:00Z"
+    check = payload(taskType="check", startTime=end, endTime=end)
+    backup = payload(policyId=check["policyId"], startTime="2020-11-24T09:00:00Z", endTime="2020-11-24T10:00:00Z")
+    for sent, days in ((check, 90), (backup, 0)):
+        backuplog.ingest_task_result(store, agent_id, sent, received_at=NOON - timedelta(days=days))
+    samples = collected(store, NOON)
+    assert samples[f'backup_last_success_age_seconds{{policy_id="{check["policyId"]}"}}'] == 7_200
+
+
 def test_a_clock_that_is_behind_makes_no_negative_age(store: backuplog.Store, take: Take) -> None:
     """Where the machine that is scraped lags behind the one that took the result in, the age is 0."""
     policy = take(9)
