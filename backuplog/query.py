@@ -1,7 +1,6 @@
 """Finding runs."""
 
 import base64
-import binascii
 import logging
 import struct
 import zlib
@@ -185,7 +184,21 @@ def cursor_after(query: RunQuery, last: BackupRun) -> str:
     """Return the cursor with which a query goes on after a run that it has listed."""
     microseconds = (last.start_time - _EPOCH) // _MICROSECOND
     packed = _CURSOR.pack(_CURSOR_VERSION, _filters(query), microseconds, last.id.bytes)
+    return cursor_text(packed)
+
+
+def cursor_text(packed: bytes) -> str:
+    """Return the bytes of a cursor as text that needs no escaping in a URL."""
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def cursor_bytes(text: str) -> bytes:
+    """Return the bytes of a cursor.
+
+    Raises:
+        ValueError: The text is no cursor.
+    """
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
 def position_of(query: RunQuery) -> tuple[datetime, UUID] | None:
@@ -197,10 +210,9 @@ def position_of(query: RunQuery) -> tuple[datetime, UUID] | None:
     if query.cursor is None:
         return None
     try:
-        packed = base64.b64decode(query.cursor + "=" * (-len(query.cursor) % 4), altchars=b"-_", validate=True)
-        version, filters, microseconds, run_id = _CURSOR.unpack(packed)
+        version, filters, microseconds, run_id = _CURSOR.unpack(cursor_bytes(query.cursor))
         position = _EPOCH + timedelta(microseconds=microseconds), UUID(bytes=run_id)
-    except (ValueError, OverflowError, binascii.Error, struct.error):
+    except (ValueError, OverflowError, struct.error):  # binascii.Error is a ValueError
         refuse_cursor("is not the next_cursor of a page")
     if version != _CURSOR_VERSION:
         refuse_cursor("is of another version of backuplog: begin again without it")

@@ -1,7 +1,5 @@
 """Searching the logs of many runs."""
 
-import base64
-import binascii
 import math
 import re
 import struct
@@ -19,7 +17,7 @@ from .errors import CorruptLog, FieldError, InvalidQuery, LogReplaced
 from .log import pieces_of
 from .model import BackupRun, RunPage, RunQuery
 from .normalise import as_optional_duration
-from .query import cursor_after, position_of, query_runs, refuse_cursor, require_query
+from .query import cursor_after, cursor_bytes, cursor_text, position_of, query_runs, refuse_cursor, require_query
 from .scan import CONTEXT_BYTES, EXCERPT_BYTES, Find, LogMatch, as_sought, finder, line_start, match_of
 from .store import Store
 
@@ -176,7 +174,7 @@ class LogSearch(Iterator[LogMatch]):
         done = cursor_after(self._query, self._done) if self._done else self._query.cursor or ""
         within = self._place.run_cursor if self._place else ""
         place = self._place[2:] if self._place else (0, 0, 0)
-        state = base64.urlsafe_b64encode(_CURSOR.pack(_CURSOR_VERSION, self._key, *place)).decode().rstrip("=")
+        state = cursor_text(_CURSOR.pack(_CURSOR_VERSION, self._key, *place))
         return f"{done}.{within}.{state}"
 
     def _search(self) -> Iterator[LogMatch]:
@@ -281,9 +279,8 @@ def _opened(query: RunQuery, key: int) -> tuple[RunQuery, _Place | None]:
         return listing, None
     try:
         done, within, text = query.cursor.split(".")
-        state = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        version, given_key, log, offset, line_number = _CURSOR.unpack(state)
-    except (ValueError, binascii.Error, struct.error):
+        version, given_key, log, offset, line_number = _CURSOR.unpack(cursor_bytes(text))
+    except (ValueError, struct.error):
         refuse_cursor("is not the next_cursor of a search")
     if version != _CURSOR_VERSION:
         refuse_cursor("is of another version of backuplog: begin again without it")

@@ -1,6 +1,5 @@
 """Entries of reports: how JSON shows them, and pages of them."""
 
-import base64
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from backuplog.convert import converter
 from backuplog.model import BackupRun, RunQuery
 from backuplog.normalise import MAX_STATUSES
 from backuplog.overdue import Expectation
-from backuplog.query import refuse_cursor
+from backuplog.query import cursor_bytes, cursor_text, refuse_cursor
 from backuplog.report import LatestRun, RunSummary
 
 from .response import Response, fitting, list_response, listed_run
@@ -30,7 +29,7 @@ def page_of(
     next_cursor = None
     if len(items) < len(rest):
         key = rest[len(items) - 1][0]
-        next_cursor = base64.urlsafe_b64encode(_mark(query, report) + key.encode()).decode().rstrip("=")
+        next_cursor = cursor_text(_mark(query, report) + key.encode())
     return list_response(name, items, total=len(entries), limit=query.limit, next_cursor=next_cursor)
 
 
@@ -40,7 +39,7 @@ def position_in(query: RunQuery, report: str) -> str:
         return ""
     mark = _mark(query, report)
     try:
-        packed = base64.b64decode(query.cursor + "=" * (-len(query.cursor) % 4), altchars=b"-_", validate=True)
+        packed = cursor_bytes(query.cursor)
         key = packed[len(mark) :].decode()
     except ValueError:  # as are those of base64 and of UTF-8
         refuse_cursor("is not the next_cursor of a page")
