@@ -186,7 +186,7 @@ class Sweep:
         self.kept["changed"] += sum(answer is Removed.CHANGED for answer in answers)
         self.kept["busy"] += sum(answer is Removed.GONE for answer in answers)
         self._set_pace(time.monotonic() - begun)
-        self._fall_behind(batch, answers)
+        self._stop_if_behind(batch, answers)
         if removed:
             self._give_back()
         return len(removed)
@@ -214,7 +214,7 @@ class Sweep:
             log_bytes_removed=report.log_bytes_removed + sum(logs),
         )
 
-    def _fall_behind(self, batch: list[Removal], answers: Sequence[object]) -> None:
+    def _stop_if_behind(self, batch: list[Removal], answers: Sequence[object]) -> None:
         """Stop if somebody else removes the same runs, and is ahead: this one would only slow them down."""
         is_behind = (
             all(answer is Removed.GONE for answer in answers)
