@@ -18,12 +18,14 @@ from .store import Store
 COMPARED_FIGURES: Final = ("duration_seconds", "data_added", "total_bytes_processed", "total_files_processed")
 """The figures that are compared, if nothing else is said."""
 
+FEWEST_RUNS: Final = 3
+"""The fewest runs that a run can be compared with."""
+
 _KNOWN: Final = frozenset({"duration_seconds", "log_bytes", *FIGURES, "data_added_packed", "data_compressed"})
 # https://en.wikipedia.org/wiki/Median_absolute_deviation: with this the MAD of normally distributed values is their
 # standard deviation.
 _AS_DEVIATION: Final = 1.4826
 _LEAST_SPREAD: Final = 0.05
-_FEWEST: Final = 3
 _MOST_COMPARED: Final = 1_000
 
 
@@ -150,8 +152,8 @@ def _require_sense(names: tuple[str, ...], minimum_runs: int, threshold: float) 
     errors = list[FieldError]()
     if not set(names) <= _KNOWN:
         errors.append(FieldError("figures", f"must be among {', '.join(sorted(_KNOWN))}"))
-    if isinstance(minimum_runs, bool) or not isinstance(minimum_runs, int) or minimum_runs < _FEWEST:
-        errors.append(FieldError("minimum_runs", f"must be a whole number, {_FEWEST} or more"))
+    if isinstance(minimum_runs, bool) or not isinstance(minimum_runs, int) or minimum_runs < FEWEST_RUNS:
+        errors.append(FieldError("minimum_runs", f"must be a whole number, {FEWEST_RUNS} or more"))
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not threshold > 0:
         errors.append(FieldError("threshold", "must be a number of more than 0"))
     if errors:

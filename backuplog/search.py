@@ -21,7 +21,9 @@ from .query import cursor_after, cursor_bytes, cursor_text, position_of, query_r
 from .scan import CONTEXT_BYTES, EXCERPT_BYTES, Find, LogMatch, as_sought, finder, line_start, match_of
 from .store import Store
 
-_MAX_CONTEXT_LINES: Final = CONTEXT_BYTES // EXCERPT_BYTES
+MAX_CONTEXT_LINES: Final = CONTEXT_BYTES // EXCERPT_BYTES
+"""The most lines to give before and after a match."""
+
 _MAX_UNREADABLE: Final = 1_000
 _CURSOR_VERSION: Final = 1
 # version, CRC-32 of what is searched for; in the log that is searched: CRC-32 of which log it is, offset, line number
@@ -48,7 +50,6 @@ def search_logs(
     max_matches: int | None = 1_000,
     max_bytes: int | None = 1_073_741_824,
     max_seconds: float | None = 30.0,
-    clock: Callable[[], float] = time.monotonic,
 ) -> "LogSearch":
     r"""Search the logs of runs, newest run first, line by line, and give each line that matches once.
 
@@ -74,7 +75,6 @@ def search_logs(
             at most 1 MiB.
         max_seconds: About how long to search, in seconds, with the time that you take for each match; None for any
             time. It is checked after each piece, and between runs.
-        clock: Returns the time in seconds, from whenever.
 
     Returns:
         An iterator of the matches, which says at any time how far it has come. The first page of runs is looked up
@@ -113,8 +113,7 @@ def search_logs(
         context_lines=context_lines,
         max_matches=_as_most(max_matches),
         max_bytes=_as_most(max_bytes),
-        clock=clock,
-        deadline=math.inf if max_seconds is None else clock() + max_seconds,
+        deadline=math.inf if max_seconds is None else time.monotonic() + max_seconds,
     )
 
 
@@ -147,7 +146,6 @@ class LogSearch(Iterator[LogMatch]):
     _context_lines: int = attrs.field(alias="context_lines", repr=False)
     _max_matches: float = attrs.field(alias="max_matches", repr=False)
     _max_bytes: float = attrs.field(alias="max_bytes", repr=False)
-    _clock: Callable[[], float] = attrs.field(alias="clock", repr=False)
     _deadline: float = attrs.field(alias="deadline", repr=False)
     _done: BackupRun | None = attrs.field(default=None, init=False, repr=False)
     _is_complete: bool = attrs.field(default=False, init=False, repr=False)
@@ -250,7 +248,7 @@ class LogSearch(Iterator[LogMatch]):
         """Return whether a limit is reached, and say which."""
         if self.bytes_read >= self._max_bytes:
             self.stopped_by = "bytes"
-        elif self._clock() >= self._deadline:
+        elif time.monotonic() >= self._deadline:
             self.stopped_by = "seconds"
         elif len(self.damaged) + len(self.replaced) >= _MAX_UNREADABLE:
             self.stopped_by = "unreadable"
@@ -258,8 +256,8 @@ class LogSearch(Iterator[LogMatch]):
 
 
 def _as_context_lines(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_CONTEXT_LINES:
-        raise ValueError(f"must be a whole number from 0 to {_MAX_CONTEXT_LINES}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_CONTEXT_LINES:
+        raise ValueError(f"must be a whole number from 0 to {MAX_CONTEXT_LINES}")
     return value
 
 

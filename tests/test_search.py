@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import attrs
@@ -211,10 +213,13 @@ def test_each_limit_ends_a_search_and_says_so(store: Store, agent_id: UUID, payl
     for hour in range(3):
         ingested(store, agent_id, payload(log="a\nb\n" * 500_000, startTime=f"2026-11-24T1{hour}:00:00Z"))
     seconds = iter([0.0, 1.0, 2.0, 99.0])
+    with patch("backuplog.search.time", SimpleNamespace(monotonic=lambda: next(seconds))):
+        slow = backuplog.search_logs(store, "c", max_seconds=3)
+        assert list(slow) == []
     searches = [
         backuplog.search_logs(store, "a", max_matches=3),
         backuplog.search_logs(store, "c", max_bytes=1_500_000),
-        backuplog.search_logs(store, "c", max_seconds=3, clock=lambda: next(seconds)),
+        slow,
         backuplog.search_logs(store, "c"),
     ]
     assert [len(list(each)) for each in searches] == [3, 0, 0, 0]

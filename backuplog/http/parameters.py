@@ -22,10 +22,6 @@ PAGE: Final = ("limit", "cursor")
 """What a page can be asked for."""
 MAX_SOUGHT_CHARACTERS: Final = 256
 """The longest text to search for, which is at most 1,024 bytes of UTF-8."""
-MAX_CONTEXT_LINES: Final = 16
-"""The most lines to show before and after a match."""
-FEWEST_RUNS: Final = 3
-"""The fewest runs that a run can be compared with."""
 MOST_RUNS: Final = 30
 """The most runs that a run is compared with."""
 

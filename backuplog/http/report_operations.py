@@ -6,20 +6,19 @@ from typing import Any, Final, get_args
 
 import attrs
 
-from backuplog.anomaly import Anomaly
+from backuplog.anomaly import FEWEST_RUNS, Anomaly
 from backuplog.errors import AgentNotFound
 from backuplog.model import RunQuery
 from backuplog.overdue import Expectation, Overdue
 from backuplog.report import GroupBy, LatestRun, RunSummary
 from backuplog.scan import LogMatch
+from backuplog.search import MAX_CONTEXT_LINES
 
 from .guard import Guard
 from .operation import EXAMPLE_RUN, INVALID_QUERY, NOON, json_content, path_parameter, problems, query_parameter
 from .pages import entry_document
 from .parameters import (
-    FEWEST_RUNS,
     KIND_FILTERS,
-    MAX_CONTEXT_LINES,
     MAX_SOUGHT_CHARACTERS,
     MAX_THRESHOLD,
     MOST_RUNS,

@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from backuplog.agent import require_agent
-from backuplog.anomaly import find_anomalies
+from backuplog.anomaly import FEWEST_RUNS, find_anomalies
 from backuplog.errors import InvalidInput, StoreError
 from backuplog.overdue import Expectation, find_overdue
 from backuplog.report import latest_runs, summarize_runs
@@ -16,7 +16,6 @@ from .answering import answering
 from .guard import Guard
 from .pages import entry_document, page_of, position_in
 from .parameters import (
-    FEWEST_RUNS,
     KIND_FILTERS,
     MOST_RUNS,
     PAGE,

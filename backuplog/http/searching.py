@@ -4,12 +4,12 @@ from typing import Any, Final
 
 from backuplog.convert import converter
 from backuplog.scan import LogMatch
-from backuplog.search import search_logs
+from backuplog.search import MAX_CONTEXT_LINES, search_logs
 from backuplog.store import Store
 
 from .answering import answering
 from .guard import Guard
-from .parameters import MAX_CONTEXT_LINES, PAGE, RUN_FILTERS, Reader, as_flag, as_text, asked, whole_number
+from .parameters import PAGE, RUN_FILTERS, Reader, as_flag, as_text, asked, whole_number
 from .request import Request
 from .response import MAX_PAGE_BYTES, Response, list_response, to_json
 
