@@ -84,10 +84,12 @@ _MOVE: Final = f"""
     RETURNING tenant_id, run_id, log_version, byte_offset
 """
 _NEXT_TRANSACTION: Final = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+# Autovacuum reads no logs, and may take hours.
 _SEES_OLDER: Final = """
     SELECT EXISTS (
         SELECT FROM pg_stat_activity
         WHERE datname = current_database() AND pid <> pg_backend_pid() AND age(backend_xmin) > age(%s::xid8::xid)
+        AND backend_type <> 'autovacuum worker'
     )
 """
 _LOCK: Final = "LOCK TABLE ONLY {schema}.backup_run_logs, ONLY {partition} IN ACCESS EXCLUSIVE MODE"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -260,6 +261,35 @@ def test_a_transaction_that_sees_the_past_is_waited_for(
         assert backuplog.read_log(bound, expired[0]) == b"log 0\n"
     prune(store)
     assert names(connection) == OPEN
+
+
+def test_an_autovacuum_is_not_waited_for(
+    store: Store, connection: Connection, agent_id: UUID, payload: Payload, settled: None
+) -> None:
+    """A worker of autovacuum, which may take hours over another table, reads no logs and holds no partition back."""
+    del settled
+    worker = "SELECT FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' AND query LIKE '%slow_table%'"
+    connection.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+    connection.execute("SELECT pg_reload_conf()")
+    try:
+        connection.execute(
+            "CREATE TABLE backuplog.slow_table WITH (autovacuum_vacuum_threshold = 0, "
+            "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1) "
+            "AS SELECT repeat('x', 200) AS filler FROM generate_series(1, 50000)"
+        )
+        connection.execute("DELETE FROM backuplog.slow_table")
+        for _ in range(600):
+            if connection.execute(worker).fetchone() is not None:
+                break
+            time.sleep(0.05)
+        fill(store, connection, agent_id, payload, days=120)
+        prune(store)
+        assert connection.execute(worker).fetchone() is not None
+        assert names(connection) == OPEN
+    finally:
+        connection.execute("DROP TABLE IF EXISTS backuplog.slow_table")
+        connection.execute("ALTER SYSTEM RESET autovacuum_naptime")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @pytest.mark.usefixtures("settled")
