@@ -8,7 +8,7 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
-pytest_plugins = ["postgres_server", "web_site"]
+pytest_plugins = ["browsing", "postgres_server", "web_site"]
 
 NEED_POSTGRES = ["postgresql.md"]
 NEED_A_PROCESS = ["frameworks.md"]  # tests/test_stacks.py runs its blocks
