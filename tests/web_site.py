@@ -117,8 +117,9 @@ def without_tokens(name: str) -> tuple[str, str]:
     """Give the arguments of Python that serve an example which leaves credentials to whoever runs it."""
     serve = "uvicorn.run(example.app, port={port})" if name in ASYNC else "waitress.serve(example.app, port={port})"
     return "-c", (
-        f"import sys; sys.path.insert(0, {str(EXAMPLES)!r}); import {name}_app as example; import uvicorn, waitress; "
-        f"example.guard = example.http.Guard(tokens=False); {serve}"
+        f"import functools, sys; sys.path.insert(0, {str(EXAMPLES)!r}); import uvicorn, waitress; "
+        "from backuplog import http, web; http.Guard = functools.partial(http.Guard, tokens=False); "
+        f"import {name}_app as example; {serve}"
     )
 
 

@@ -28,7 +28,7 @@ from backuplog.store import Store
 from .answering import answering, failure
 from .asynchronous import respond
 from .following import follow, what_follows
-from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_runs, report_refusal
+from .guard import MAX_BODY_BYTES, Guard, Limiter, admit, admit_to_runs, refuse_other_sites, report_refusal
 from .parameters import PAGE, RUN_FILTERS, runs_query
 from .reports import get_anomalies, get_latest_runs, get_overdue_runs, get_run_summary
 from .request import (
@@ -111,6 +111,7 @@ def post_task_result(store: Store, agent_id: str, request: Request, *, guard: Gu
         with status 400, 401, 403, 404, 409, 413, 415, 429, 500 or 503.
     """
     with report_refusal(store, agent_id):
+        refuse_other_sites(request, guard)
         agent = admit(store, agent_id, request, guard)
         media_type(request, _JSON)
         body = read_body(request, max_bytes=guard.max_body_bytes)
@@ -135,6 +136,7 @@ def post_task_results(store: Store, agent_id: str, request: Request, *, guard: G
         failed on some, 503 or 500 with the same list: send the batch again. Otherwise as for ``post_task_result``.
     """
     with report_refusal(store, agent_id):
+        refuse_other_sites(request, guard)
         agent = admit(store, agent_id, request, guard)
         is_lines = media_type(request, _JSON | _LINES) in _LINES
         body = read_body(request, max_bytes=guard.max_body_bytes)
@@ -289,6 +291,7 @@ def patch_backup_run_log(
         come, or if the task has ended. Or another problem with status 400, 401, 403, 404, 410, 413, 415, 429, 500 or
         503.
     """
+    refuse_other_sites(request, guard)
     agent = admit(store, agent_id, request, guard)
     run = argument("run_id", as_uuid, run_id, InvalidQuery)
     start, stop = content_offset(request)

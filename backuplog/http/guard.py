@@ -80,6 +80,19 @@ def authenticate(store: Store, agent_id: str, request: Request, guard: Guard) ->
     return agent
 
 
+def refuse_other_sites(request: Request, guard: Guard) -> None:
+    """Let no page of another site write in the name of somebody who is logged in, or at whose machine it listens.
+
+    A browser sends a body without a type, which JSON may have, to any site, and a cookie or a login with it. It says so
+    in ``Sec-Fetch-Site`` (https://www.w3.org/TR/fetch-metadata/), which agents do not send.
+
+    Raises:
+        Forbidden: A browser sends it for a page of another site, and no token is needed.
+    """
+    if not guard.tokens and request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Forbidden("a page of another site sent this; only agents and this site's own pages may write")
+
+
 def admit(store: Store, agent_id: str, request: Request, guard: Guard) -> UUID:
     """Check who asks and for whom, then how often, and return the agent in the path.
 

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document of the HTTP contract. Schemas come from the models: fields, types, limits and docstrings."""
 
 import json
+import re
 import sys
 from importlib.metadata import version
 from typing import Any
@@ -39,7 +40,7 @@ from .report_operations import report_paths
 from .response import batch_item
 from .schema import OFFSET, ref, schemas
 
-__all__ = ["document"]
+__all__ = ["document", "extend"]
 
 
 def document(
@@ -103,6 +104,41 @@ def document(
         }
         made["security"] = [{"token": []}]
     return made
+
+
+def extend(
+    app: Any,
+    *,
+    prefix: str = "",
+    guard: Guard = Guard(),  # noqa: B008
+) -> None:
+    """Add the endpoints to the OpenAPI document of a FastAPI application, which cannot see into what is mounted.
+
+    The names of schemas begin with ``backuplog.`` there, so that they replace none of the application's own.
+
+    Args:
+        app: The application, whose method ``openapi`` makes its document. FastAPI is not imported.
+        prefix: Where the endpoints are mounted, such as ``/backups``.
+        guard: The guard that you pass to them.
+    """
+    own = app.openapi
+    text = json.dumps(document(prefix=prefix.rstrip("/"), guard=guard))
+    ours = json.loads(text.replace('"#/components/schemas/', '"#/components/schemas/backuplog.'))
+    components = ours["components"]
+    components["schemas"] = {f"backuplog.{name}": schema for name, schema in components["schemas"].items()}
+    for item in ours["paths"].values():
+        for operation in (item[method] for method in ("get", "patch", "post") if method in item):
+            operation["security"] = ours.get("security", [])
+            operation["operationId"] += re.sub(r"\W+", "_", prefix.rstrip("/"))  # It may be mounted several times.
+
+    def openapi() -> dict[str, Any]:
+        made: dict[str, Any] = own()  # which FastAPI makes once and keeps
+        made["paths"].update(ours["paths"])
+        for kind, named in components.items():
+            made.setdefault("components", {}).setdefault(kind, {}).update(named)
+        return made
+
+    app.openapi = openapi
 
 
 def _post_task_result(guard: Guard) -> dict[str, Any]:

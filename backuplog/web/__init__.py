@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Final
 
 try:
-    import jinja2  # noqa: F401 # pyright: ignore[reportUnusedImport] - named here if it is missing
+    import humanize  # noqa: F401 # pyright: ignore[reportUnusedImport] - named here if it is missing
+    import jinja2  # noqa: F401 # pyright: ignore[reportUnusedImport] - likewise
     from starlette.applications import Starlette
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import Response

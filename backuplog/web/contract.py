@@ -25,12 +25,14 @@ def contract_routes(
         return store if isinstance(store, Store) else await run_in_threadpool(store)
 
     def route(path: str, **endpoints: http.Endpoint) -> Route:
+        names = [name for name in ("agent_id", "run_id") if f"{{{name}}}" in path]  # The prefix may have others.
+
         async def handle(request: Request) -> Response:
             # The body is read in the event loop, where slow clients cost nothing; the work is done in a thread.
             given = await http.respond(
                 endpoints[request.method.replace("HEAD", "GET")],
                 await opened(),
-                *([*request.path_params.values()] or [None]),
+                *([request.path_params[name] for name in names] or [None]),
                 request=request_of(request),
                 body=request.stream(),
                 in_thread=run_in_threadpool,
@@ -43,7 +45,8 @@ def contract_routes(
     async def follow(request: Request) -> Response:
         given, body = await http.follow(
             await opened(),
-            *request.path_params.values(),
+            request.path_params["agent_id"],
+            request.path_params["run_id"],
             request=request_of(request),
             in_thread=run_in_threadpool,
             guard=guard,

@@ -1,28 +1,29 @@
-"""backuplog behind FastAPI: ``python fastapi_app.py``, or ``uvicorn fastapi_app:app`` with any number of workers."""
+"""backuplog in FastAPI: ``python fastapi_app.py``, or ``uvicorn fastapi_app:app`` with any number of workers.
 
-import functools
+Agents send to ``/agents/{id}/task-results``; ``/docs`` describes what they may send. People look at ``/backups/``,
+which needs the password in ``BACKUPLOG_PASSWORD``.
+"""
+
 import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import Response, StreamingResponse
-from starlette.requests import ClientDisconnect
+from fastapi.security import HTTPBasic
+from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, SimpleUser
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse, Response
 
 import backuplog
-from backuplog import http
+from backuplog import http, web
+from backuplog.http import openapi
+
+PASSWORD = os.environ.get("BACKUPLOG_PASSWORD", "")
+EXPECTATIONS: list[backuplog.Expectation] = []  # how often each policy should run: you know, agents do not say it
 
 guard = http.Guard()  # every agent shows a token of backuplog.issue_agent_token
-EXPECTATIONS: list[backuplog.Expectation] = []  # how often each policy should run: you know, clients do not say it
-# No agent's token is enough for these: give them a guard of their own behind your login.
-REPORTS: dict[str, http.Endpoint] = {
-    "latest": http.get_latest_runs,
-    "summary": http.get_run_summary,
-    "overdue": functools.partial(http.get_overdue_runs, expectations=EXPECTATIONS),
-    "anomalies": http.get_anomalies,
-    "search": http.get_log_matches,
-}
 
 
 @asynccontextmanager
@@ -33,85 +34,35 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-async def went_away(_request: Request, _error: Exception) -> Response:
-    """Answer a client that broke its upload off, and no longer listens."""
-    return Response(status_code=400)
+app = FastAPI(title="Orchestrator", lifespan=lifespan)
 
 
-app = FastAPI(title="Orchestrator", lifespan=lifespan, exception_handlers={ClientDisconnect: went_away})
-READ = ["GET", "HEAD"]
+def get_store() -> backuplog.Store:
+    """Return the store of this process."""
+    store: backuplog.Store = app.state.store
+    return store
 
 
-async def answer(endpoint: http.Endpoint, request: Request, *place: str | None) -> Response:
-    """Read the body in the event loop, where slow clients cost nothing, and do the work in a thread."""
-    parts = http.Request(method=request.method, headers=request.headers, query=request.url.query)
-    given = await http.respond(
-        endpoint,
-        request.app.state.store,
-        *place,
-        request=parts,
-        body=request.stream(),
-        in_thread=run_in_threadpool,
-        guard=guard,
-    )
-    if isinstance(given.body, bytes):
-        return Response(given.body, given.status, given.headers)
-    return StreamingResponse(given.body, given.status, given.headers)  # read piece by piece in a thread
+class Login(AuthenticationBackend):
+    """Let people in who know the password. Put your own sessions or single sign-on here."""
+
+    async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser]:
+        """Return who asks, or refuse."""
+        given = await HTTPBasic(auto_error=False)(Request(conn.scope))
+        if given is None or not PASSWORD or not secrets.compare_digest(given.password.encode(), PASSWORD.encode()):
+            raise AuthenticationError("This page needs a password.")
+        return AuthCredentials(["authenticated"]), SimpleUser(given.username)
 
 
-@app.post("/agents/{agent_id}/task-results")
-async def post_task_result(request: Request, agent_id: str) -> Response:
-    return await answer(http.post_task_result, request, agent_id)
+def ask_for_password(_connection: HTTPConnection, error: Exception) -> Response:
+    """Answer who has not said the password."""
+    return PlainTextResponse(str(error), 401, {"WWW-Authenticate": 'Basic realm="backups"'})
 
 
-@app.post("/agents/{agent_id}/task-results/batch")
-async def post_task_results(request: Request, agent_id: str) -> Response:
-    return await answer(http.post_task_results, request, agent_id)
-
-
-@app.api_route("/agents/{agent_id}/backup-runs", methods=READ)
-async def get_backup_runs(request: Request, agent_id: str) -> Response:
-    return await answer(http.get_backup_runs, request, agent_id)
-
-
-# No agent's token is enough: for operators, give it a guard of its own behind your login.
-@app.api_route("/backup-runs", methods=READ)
-async def get_all_backup_runs(request: Request) -> Response:
-    return await answer(http.get_backup_runs, request, None)
-
-
-def add_report(name: str, report: http.Endpoint) -> None:
-    async def get_report(request: Request) -> Response:
-        return await answer(report, request, request.path_params.get("agent_id"))
-
-    app.add_api_route(f"/agents/{{agent_id}}/backup-runs/{name}", get_report, methods=READ)
-    app.add_api_route(f"/backup-runs/{name}", get_report, methods=READ)
-
-
-for name, report in REPORTS.items():
-    add_report(name, report)
-
-
-@app.api_route("/agents/{agent_id}/backup-runs/{run_id}", methods=READ)
-async def get_backup_run(request: Request, agent_id: str, run_id: str) -> Response:
-    return await answer(http.get_backup_run, request, agent_id, run_id)
-
-
-@app.api_route("/agents/{agent_id}/backup-runs/{run_id}/log", methods=[*READ, "PATCH"])
-async def backup_run_log(request: Request, agent_id: str, run_id: str) -> Response:
-    endpoint = http.patch_backup_run_log if request.method == "PATCH" else http.get_backup_run_log
-    return await answer(endpoint, request, agent_id, run_id)
-
-
-@app.api_route("/agents/{agent_id}/backup-runs/{run_id}/log/follow", methods=READ)
-async def follow(request: Request, agent_id: str, run_id: str) -> Response:
-    """Send a log while it grows, until its task ends or who watches goes away. Waiting takes no thread."""
-    parts = http.Request(method=request.method, headers=request.headers, query=request.url.query)
-    given, body = await http.follow(
-        request.app.state.store, agent_id, run_id, request=parts, in_thread=run_in_threadpool, guard=guard
-    )
-    return StreamingResponse(body, given.status, given.headers)
-
+page = web.application(get_store, guard=guard, expectations=EXPECTATIONS)
+app.mount("/backups", AuthenticationMiddleware(page, backend=Login(), on_error=ask_for_password))
+app.mount("/", web.application(get_store, guard=guard, page=False, expectations=EXPECTATIONS))
+openapi.extend(app, guard=guard)
 
 if __name__ == "__main__":
     import uvicorn
