@@ -48,13 +48,16 @@ class OwnConnections:
         with translated(path):
             self._writer = self._connect(path)
         try:
+            if not migrate:
+                self._require_schema()  # before anything is written to a file that may be another's
             with translated(path):
                 # Once a page is written, it would take a VACUUM of the whole file, and writes to it all the same.
                 if self._writer.execute("PRAGMA page_count").fetchone() == (0,):
                     self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 self._enter_wal_mode()
             self._file = identify(path)
-            self._settle_schema(migrate=migrate)
+            if migrate:
+                self._migrate()
         except BaseException:
             self._writer.close()
             raise
@@ -254,14 +257,19 @@ class OwnConnections:
                 raise StoreError(f"{self._path} cannot use write-ahead logging: keep it on a local disk")
             return
 
-    def _settle_schema(self, *, migrate: bool) -> None:
-        with translated(self._path):
-            database = Database(self._writer, execute_plugins=False)
-        if migrate and is_behind(database, self._path):
+    def _require_schema(self) -> None:
+        if is_behind(self._database(), self._path):
+            raise SchemaOutdated(f"the schema of {self._path} is behind: open it once with migrate=True")
+
+    def _migrate(self) -> None:
+        database = self._database()
+        if is_behind(database, self._path):
             # Others that start at the same time wait here, then find nothing to do.
             self.write(lambda _: migrations.apply(database) if is_behind(database, self._path) else None)
-        elif is_behind(database, self._path):
-            raise SchemaOutdated(f"the schema of {self._path} is behind: open it once with migrate=True")
+
+    def _database(self) -> Database:
+        with translated(self._path):
+            return Database(self._writer, execute_plugins=False)
 
 
 def _milliseconds(seconds: float) -> int:
@@ -286,6 +294,8 @@ def open_connections(
                 hint = "; to read only, open it with migrate=False" if _may(path, os.R_OK) else ""
                 raise StoreError(f"{path} {ADVICE[sqlite3.SQLITE_READONLY]}{hint}")
             return ReadOnlyConnections(path, busy_timeout=busy_timeout)
+        if not migrate and not _may(path, os.F_OK):
+            raise SchemaOutdated(f"there is no database at {path}: open it once with migrate=True")
     return OwnConnections(path, migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
 
 

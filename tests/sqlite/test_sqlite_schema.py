@@ -31,12 +31,24 @@ FROZEN = Path(__file__).parent.parent / "data" / "sqlite" / "schema-1.db"
 
 
 def test_migrate_false_refuses_a_new_database(tmp_path: Path) -> None:
-    """Without migration a database that lacks the schema is refused, and the next open with it works."""
+    """Without migration a database that is not there is refused, and not made; the next open with it works."""
     url = f"sqlite:///{tmp_path / 'backups.db'}"
-    with pytest.raises(backuplog.SchemaOutdated, match="open it once with migrate=True"):
+    with pytest.raises(backuplog.SchemaOutdated, match=r"no database at .*: open it once with migrate=True"):
         backuplog.open_store(url, migrate=False)
+    assert list(tmp_path.iterdir()) == []
     backuplog.open_store(url).close()
     backuplog.open_store(url, migrate=False).close()
+
+
+def test_migrate_false_leaves_a_database_of_another_program_as_it_is(tmp_path: Path) -> None:
+    """Without migration a file that is not ours is refused, and keeps each byte and its own journal mode."""
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE mine (id)")
+    before = path.read_bytes()
+    with pytest.raises(backuplog.SchemaOutdated, match="open it once with migrate=True"):
+        backuplog.open_store(f"sqlite:///{path}", migrate=False)
+    assert (list(tmp_path.iterdir()), path.read_bytes()) == ([path], before)
 
 
 def test_a_database_of_a_newer_version_is_refused_and_not_changed(tmp_path: Path) -> None:
