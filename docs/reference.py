@@ -112,6 +112,13 @@ SECTIONS: Final = (
         ],
     ),
     Section(
+        "The application and its page",
+        "[Mount all of it](http.md#mount-all-of-it) and [the page](page.md) show how to use it. "
+        "It needs the `web` extra.",
+        ["backuplog.web"],
+        ["web"],
+    ),
+    Section(
         "Metrics",
         "Metrics for Prometheus. They need the `prometheus` extra.",
         ["backuplog.metrics"],

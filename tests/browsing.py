@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from starlette.types import ASGIApp
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+NO_BROWSER = f"needs a browser: install one of {', '.join(BROWSERS)}, or name it in BACKUPLOG_TEST_BROWSER"
 SWITCHES = [
     "--no-sandbox",
     "--disable-gpu",
@@ -23,14 +24,27 @@ SWITCHES = [
 ]
 
 
+def find_browser() -> str | None:
+    """Find the machine's Chromium."""
+    return os.environ.get("BACKUPLOG_TEST_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+@contextmanager
+def start_browser() -> Iterator[Browser]:
+    """Start the machine's Chromium."""
+    path = find_browser()
+    if path is None:
+        raise SystemExit(NO_BROWSER)
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=SWITCHES) as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Give the machine's Chromium. Without one the tests are skipped, but never in CI."""
-    path = os.environ.get("BACKUPLOG_TEST_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        message = f"needs a browser: install one of {', '.join(BROWSERS)}, or name it in BACKUPLOG_TEST_BROWSER"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=SWITCHES) as started:
+    """Give the machine's Chromium. Without one the tests are skipped; ``.ci/run`` installs one, and names it."""
+    if find_browser() is None:
+        pytest.skip(NO_BROWSER)
+    with start_browser() as started:
         yield started
 
 

@@ -111,19 +111,20 @@ def test_a_page_begins_with_what_it_is_good_for(page: Path) -> None:
 
 
 def test_the_readme_has_the_commands_that_ci_runs() -> None:
-    """The README's two commands are one line each; CI runs the second as it finds it there, CONTRIBUTING repeats it."""
+    """The README's commands are one line each; CI runs the last as it finds it there, CONTRIBUTING repeats it."""
     commands = re.findall(r"^```sh\n(.+)\n```$", README, flags=re.MULTILINE)
     pytest = ".venv/bin/python -m pytest -n auto --dist loadfile"
     assert commands == [
         'python3 -m venv .venv && .venv/bin/pip install ".[sqlite]" && .venv/bin/python examples/quickstart.py',
+        '.venv/bin/pip install ".[cli,sqlite,web]" && .venv/bin/backuplog serve',
         f'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && {pytest}',
     ]
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     pattern = re.search(r"grep -m 1 -E '([^']+)' README.md", ci)
     assert pattern
-    assert re.findall(f"(?m){pattern[1]}.*$", README) == commands[1:]
+    assert re.findall(f"(?m){pattern[1]}.*$", README) == commands[2:]
     assert "examples/quickstart.py" in ci
-    assert commands[1] in (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert commands[2] in (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_explains_every_file_of_the_core() -> None:

@@ -1,5 +1,8 @@
 """The command ``backuplog``. Needs the extra ``cli``."""
 
+from functools import partial
+from importlib.metadata import version
+
 try:
     import click
     import humanize  # noqa: F401 # pyright: ignore[reportUnusedImport] - named here if it is missing
@@ -9,9 +12,33 @@ except ModuleNotFoundError as missing:
         f"The command backuplog needs {missing.name}: pip install 'backuplog[cli]'", name=missing.name
     ) from missing
 
+from .agents import agents, token
+from .frame import Main, store_options
+from .log import log
+from .reports import latest, overdue, summary
+from .runs import runs, show
+from .search import search
+from .serve import serve
+
 __all__ = ["main"]
 
+_EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    done, and there is something to look at; or nothing was found
+  2    called in a wrong way, or what it was given is not valid
+  3    not there: a run, an agent, a log, or the database
+  4    the store failed
+  130  interrupted from the keyboard
+"""
 
-@click.group()
+
+@click.group(cls=Main, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@partial(store_options, envvar="BACKUPLOG_URL")
+@click.version_option(version("backuplog"), prog_name="backuplog")
 def main() -> None:
     """Look at backup runs and their logs, and look after the store that holds them."""
+
+
+for command in (runs, show, log, latest, summary, overdue, search, agents, token, serve):
+    main.add_command(command)

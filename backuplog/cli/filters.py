@@ -1,0 +1,104 @@
+"""The options that say which runs are meant, and their types."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import click
+
+from backuplog.model import RunQuery
+from backuplog.normalise import STATUSES, as_time
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+_LENGTH: Final = re.compile(r"(\d{1,9})(s|m|h|d|w)", re.ASCII)
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class LengthOfTime(click.ParamType[timedelta]):
+    """A length of time: a number and a unit, such as 90s, 30m, 12h, 7d or 4w."""
+
+    name = "length"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read it."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return length_of_time(value)
+        except ValueError as refusal:
+            self.fail(str(refusal), param, ctx)
+
+
+class Moment(click.ParamType[datetime]):
+    """A time: RFC 3339 with a zone, a day in UTC, or how long ago it was, such as 7d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            if _LENGTH.fullmatch(value):
+                return datetime.now(UTC) - length_of_time(value)
+            return as_time(f"{value}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", value) else value)
+        except (ValueError, OverflowError):
+            self.fail("must be like 2026-11-24, 2026-11-24T03:00:00Z, or an age like 7d or 12h", param, ctx)
+
+
+def length_of_time(text: str) -> timedelta:
+    """Read a length of time.
+
+    Raises:
+        ValueError: It is none.
+    """
+    match = _LENGTH.fullmatch(text)
+    if match is None:
+        raise ValueError("must be a number and a unit: 90s, 30m, 12h, 7d or 4w")
+    try:
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        raise ValueError("must be shorter") from None
+
+
+def _statuses(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    return [status for status in STATUSES if status.startswith(incomplete)]
+
+
+_KINDS: Final = (
+    click.option("--agent", "agent_id", type=click.UUID, help="Only runs of this agent."),
+    click.option("--policy", "policy_id", type=click.UUID, help="Only runs of this policy."),
+    click.option("--task-type", metavar="TYPE", help="Only runs of this type, such as backup or check."),
+    click.option(
+        "--since", type=Moment(), help="Only runs that started then or later: a time, a day, or an age like 7d."
+    ),
+    click.option("--until", type=Moment(), help="Only runs that started before."),
+)
+_RUNS: Final = (
+    *_KINDS,
+    click.option(
+        "--status", multiple=True, shell_complete=_statuses, help="Only runs of this status. May be repeated."
+    ),
+    click.option("--snapshot", "snapshot_id", metavar="ID", help="Only the runs that made this snapshot."),
+)
+
+
+def kind_options(command: _Decorated) -> _Decorated:
+    """Add the filters of reports on the newest runs."""
+    for option in reversed(_KINDS):
+        command = option(command)
+    return command
+
+
+def run_options(command: _Decorated) -> _Decorated:
+    """Add the filters of runs."""
+    for option in reversed(_RUNS):
+        command = option(command)
+    return command
+
+
+def query_of(**filters: Any) -> RunQuery:
+    """Return the query of the filters that were given."""
+    return RunQuery(**{name: value for name, value in filters.items() if value not in (None, ())})
