@@ -8,7 +8,7 @@ from uuid import UUID
 
 import humanize
 
-from backuplog.normalise import ACTIVE_STATUSES, FAILED_STATUSES
+from backuplog.normalise import ACTIVE_STATUSES, FAILED_STATUSES, as_time
 
 UNKNOWN: Final = "—"
 """What stands where a figure is unknown, which is not the same as 0."""
@@ -59,12 +59,20 @@ def age(time: datetime, now: datetime) -> str:
 
 def exact(time: datetime) -> str:
     """Return a time to the second."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'seconds')} UTC"
 
 
 def iso(time: datetime) -> str:
     """Return a time as the attribute ``datetime`` has it."""
     return time.astimezone(UTC).isoformat()
+
+
+def local_time(text: str) -> str:
+    """Return an RFC 3339 time as an input of type ``datetime-local`` has it; other text as it is."""
+    try:
+        return as_time(text).replace(tzinfo=None).isoformat(timespec="seconds")
+    except ValueError:
+        return text
 
 
 def short(key: UUID) -> str:
@@ -93,6 +101,7 @@ def cut(text: str, longest: int = 80) -> str:
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
-    each.__name__: each for each in (number, size, duration, age, exact, iso, short, tone, mark, visible, cut)
+    each.__name__: each
+    for each in (number, size, duration, age, exact, iso, local_time, short, tone, mark, visible, cut)
 }
 """The filters by their names in templates."""
