@@ -54,7 +54,10 @@ def duration(seconds: float | None) -> str:
 
 def age(time: datetime, now: datetime) -> str:
     """Return how long ago something was, as in 3 hours ago, or how far ahead it is."""
-    return humanize.naturaltime(now - time)
+    # humanize turns times with a zone into local ones, which fails in year 1.
+    return humanize.naturaltime(
+        time.astimezone(UTC).replace(tzinfo=None), when=now.astimezone(UTC).replace(tzinfo=None)
+    )
 
 
 def exact(time: datetime) -> str:
