@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from backuplog.agent import list_agents
-from backuplog.anomaly import Anomaly, anomalies_of
+from backuplog.anomaly import Anomaly, anomalies_of, find_anomalies
 from backuplog.errors import FieldError, InvalidInput, InvalidQuery, StoreError
 from backuplog.model import BackupRun, RunQuery
 from backuplog.overdue import Expectation, find_overdue
@@ -30,7 +30,7 @@ ROWS: Final = 50
 NAMED: Final = 3
 """How many of the backups that are late the answer names."""
 LISTED: Final = 20
-"""How many expectations that are not met are listed."""
+"""How many expectations that are not met are listed, and how many unusual figures."""
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +89,7 @@ class Row:
 
 def view_overview(site: Site, request: Request) -> Response:
     """Show each policy and agent: the last run, the last success and its age, and what is late first."""
-    after = _key_in(request)
+    after, wants_unusual = _key_in(request), _wants_unusual(request)
     store, now = site.store, datetime.now(UTC)
     expected = _expected(site)
     latest = latest_runs(store, now=now)
@@ -98,7 +98,8 @@ def view_overview(site: Site, request: Request) -> Response:
     kinds, answer = judge(latest, hostnames, expected, overdue, since=now - site.recent)
     following = kinds if after is None else [kind for kind in kinds if kind.key > after]
     shown = following[:ROWS]
-    # Of all kinds, what is unusual takes a query for each policy; of those shown, it is known from their strips.
+    # What is unusual of those shown is known from their strips. Of all kinds it takes long, so that one asks for it.
+    unusual = find_anomalies(store) if wants_unusual else None
     rows = sorted((_row(store, kind) for kind in shown), key=lambda row: (row.kind.key[0], not row.anomalies))
     return site.render(
         request,
@@ -113,6 +114,8 @@ def view_overview(site: Site, request: Request) -> Response:
         active=sum(kind.latest.last_run.is_active for kind in kinds),
         overdue=overdue[:LISTED],
         more_overdue=len(overdue[LISTED:]),
+        unusual=None if unusual is None else unusual[:LISTED],
+        more_unusual=len((unusual or [])[LISTED:]),
         hostnames=hostnames,
         rows=rows,
         first=len(kinds) - len(following) + 1,
@@ -137,7 +140,7 @@ def _expected(site: Site) -> list[Expectation]:
 def _row(store: Store, kind: Kind) -> Row:
     of = kind.latest
     query = RunQuery(policy_id=of.policy_id, agent_id=of.agent_id, task_type=of.task_type)
-    # One more than is shown: the newest is compared with 30 others, as by find_anomalies.
+    # One more than is shown: the newest is compared with those before it.
     runs = sorted(
         store.call(store.backend.list_newest, query, GROUP_COLUMNS, limit=SLOTS + 1),
         key=lambda run: (run.start_time, run.id),
@@ -159,15 +162,24 @@ def _cells(runs: Iterable[BackupRun]) -> list[Cell]:
     ]
 
 
+def _wants_unusual(request: Request) -> bool:
+    """Return whether to look for what is unusual among all kinds, and refuse what this page does not know."""
+    errors = [
+        FieldError(name, "is no filter of this page")
+        for name, value in request.query_params.items()
+        if name != "cursor" and (name, value) != ("unusual", "all")
+    ]
+    if errors:
+        raise InvalidQuery(errors)
+    return "unusual" in request.query_params
+
+
 def _cursor_of(key: Key) -> str:
     return cursor_text(json.dumps(key).encode())
 
 
 def _key_in(request: Request) -> Key | None:
     """Return the key after which the page begins; None for the first page."""
-    errors = [FieldError(name, "is no filter of this page") for name in request.query_params if name != "cursor"]
-    if errors:
-        raise InvalidQuery(errors)
     text = request.query_params.get("cursor")
     if text is None:
         return None

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 from playwright.sync_api import Page
 
@@ -118,6 +119,29 @@ def test_many_kinds_take_several_pages(store: backuplog.Store, open_page: OpenPa
         assert len({row for rows in seen for row in rows}) == 120
         page.get_by_role("link", name="First").click()
         assert page.locator("tbody th").all_inner_texts() == seen[0]
+
+
+def test_what_is_unusual_is_found_on_all_pages(store: backuplog.Store, open_page: OpenPage, report: Report) -> None:
+    """Where not all rows are shown, a link finds what is unusual among all of them."""
+    for each in range(51):
+        report(hours=1, task_type=f"type {each:03}")
+    for hours in range(10, 1, -1):
+        report(hours=hours, task_type="zzz", stats=backuplog.RunStats(data_added=100 if hours == 2 else 1))
+    with shown(store, open_page) as page:
+        assert page.locator(".notice").count() == 0
+        page.get_by_role("link", name="Find what is unusual in all").click()
+        assert page.locator("section:has(#unusual) li").all_inner_texts() == [
+            "db-01 (zzz) unusual data added: 100 Bytes, usually 1 Byte"
+        ]
+
+
+@pytest.mark.parametrize("query", ["other=1", "unusual=some"])
+def test_what_the_page_does_not_know_is_refused(store: backuplog.Store, query: str) -> None:
+    """A parameter that is misspelled is an error that names it, and never ignored."""
+    with serving(web.application(store, guard=http.Guard())) as address:
+        answer = httpx.get(f"{address}?{query}")
+    assert answer.status_code == 400
+    assert "is no filter of this page" in answer.text
 
 
 @pytest.mark.parametrize("cursor", ["x", "W10", "WzEsMiwzXQ", "W0luZmluaXR5LDEsMiwzLDRd", "%F0%9F%98%80"])
