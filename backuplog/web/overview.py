@@ -109,6 +109,7 @@ def view_overview(site: Site, request: Request) -> Response:
         named=answer.late[:NAMED],
         recent=_recent(site.recent),
         judged_type=JUDGED_TYPE,
+        noun="backup" if all(each.task_type == JUDGED_TYPE for each in expected) else "task",
         total=len(kinds),
         failing=sum(kind.is_failing for kind in kinds),
         active=sum(kind.latest.last_run.is_active for kind in kinds),

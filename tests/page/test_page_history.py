@@ -216,7 +216,9 @@ def test_nothing_moves_under_a_selection(store: backuplog.Store, open_page: Open
         page.evaluate(
             "document.activeElement.blur(); getSelection().selectAllChildren(document.querySelector('tbody'))"
         )
+        page.evaluate("document.getElementById('renewed').textContent = ''")
         page.clock.run_for(15_000)
+        expect(page.locator("#renewed")).to_contain_text("Waits")
         assert page.locator("tbody tr").count() == 1
         page.evaluate("getSelection().removeAllRanges()")
         page.clock.run_for(15_000)

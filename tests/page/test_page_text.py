@@ -56,7 +56,12 @@ def test_what_is_unseen_becomes_visible(said: str, longest: int) -> None:
     shown = text.cut(said, longest)
     assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
     assert len(shown) <= 6 * longest
-    assert (shown == text.visible(said)) == (len(said) <= longest) or shown.endswith("…")
+
+
+def test_long_text_is_cut() -> None:
+    """A text of the greatest length is whole, and a longer one says that there is more."""
+    assert text.cut("abc", 3) == "abc"
+    assert text.cut("abcd", 3) == "ab…"
 
 
 def test_a_turned_name_is_told_as_it_is() -> None:
