@@ -7,6 +7,7 @@ and read with ``query_runs``, ``get_run`` and ``read_log``.
 from .agent import get_agent, list_agents, register_agent
 from .anomaly import Anomaly, find_anomalies
 from .append import append_log
+from .check import CheckReport, check_logs
 from .chunk import CHUNK_BYTES, MAX_LOG_BYTES
 from .convert import parse_task_result
 from .copying import CopyReport, copy_store
@@ -85,6 +86,7 @@ __all__ = [
     "BackendNotFound",
     "BackupRun",
     "BackuplogError",
+    "CheckReport",
     "CopyReport",
     "CorruptLog",
     "Expectation",
@@ -134,6 +136,7 @@ __all__ = [
     "Unauthenticated",
     "UnsupportedMedia",
     "append_log",
+    "check_logs",
     "copy_store",
     "expire_log",
     "find_anomalies",

@@ -7,7 +7,7 @@ every sentence of this file.
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
 from .change import READABLE_STATES, Amendment, AnswerT, Change, Decision, StoredRun
@@ -85,6 +85,7 @@ __all__ = [
     "Chunk",
     "CorruptLog",
     "Decision",
+    "FindsOrphans",
     "Frame",
     "GroupColumn",
     "Log",
@@ -97,6 +98,7 @@ __all__ = [
     "SchemaOutdated",
     "StoreError",
     "StoreUnavailable",
+    "StoredLog",
     "StoredRun",
     "Submission",
     "SummaryColumn",
@@ -315,5 +317,34 @@ class Backend(Protocol):
 
         Args:
             prefix: The token's prefix.
+        """
+        ...
+
+
+class StoredLog(NamedTuple):
+    """A log that is stored, or one that was, of which chunks are left.
+
+    Attributes:
+        run_id: The id of the run under which it is stored.
+        log_version: The version under which it is stored.
+        is_referred_to: Whether there is such a run, and this is the version of its log.
+    """
+
+    run_id: UUID
+    log_version: int
+    is_referred_to: bool
+
+
+class FindsOrphans(Protocol):
+    """What a backend may have besides: it finds logs that no run refers to. ``check_logs`` asks for it."""
+
+    def list_logs(self, *, after: tuple[UUID, int] | None, limit: int) -> Sequence[StoredLog]:
+        """List the logs of which chunks are stored, by ``run_id`` then ``log_version``, both ascending.
+
+        The cost must not grow with the number of chunks, nor with what comes before: step from log to log in the key.
+
+        Args:
+            after: List only logs that come after this run and version in that order; ids compare as 16 bytes.
+            limit: The most logs to list.
         """
         ...

@@ -49,6 +49,7 @@ ORDER = [
     "log",
     "amend",
     "append",
+    "check",
     "expire",
     "sweep",
     "pruning",

@@ -31,6 +31,7 @@ from backuplog.backend import (
     GroupColumn,
     Row,
     RunQuery,
+    StoredLog,
     StoredRun,
     StoreError,
     SummaryColumn,
@@ -501,6 +502,30 @@ class PostgresBackend:
         """Find the chunk that holds the byte at an offset."""
         rows = self._fetch(self._FIND_CHUNK, (self._tenant_id, run_id, log_version, offset))
         return read_chunk(rows[0]) if rows else None
+
+    # The subquery must not be EXISTS, for which PostgreSQL may read all runs of the tenant into a hash.
+    _LIST_LOGS: Final = """
+        WITH RECURSIVE logs (run, version) AS (
+            (
+                SELECT run_id, log_version FROM {schema}.backup_run_logs
+                WHERE tenant_id = %b AND (run_id, log_version) > (%b, %b) ORDER BY run_id, log_version LIMIT 1
+            )
+            UNION ALL
+            SELECT later.* FROM logs CROSS JOIN LATERAL (
+                SELECT run_id, log_version FROM {schema}.backup_run_logs
+                WHERE tenant_id = %b AND (run_id, log_version) > (run, version) ORDER BY run_id, log_version LIMIT 1
+            ) AS later
+        )
+        SELECT run, version, coalesce((
+            SELECT log_version = version FROM {schema}.backup_runs WHERE tenant_id = %b AND id = run
+        ), false) FROM logs LIMIT %b
+    """
+
+    def list_logs(self, *, after: tuple[UUID, int] | None, limit: int) -> Sequence[StoredLog]:
+        """List logs of which chunks are stored, by a search in the primary key for each."""
+        tenant, place = self._tenant_id, after or (_FIRST, 0)
+        rows = self._fetch(self._LIST_LOGS, (tenant, *place, tenant, tenant, limit))
+        return [StoredLog(*row) for row in rows]
 
     _LIST_RUNS: Final = f"SELECT {_RUN} FROM {{schema}}.backup_runs WHERE "
     _NEWEST_FIRST: Final = " ORDER BY start_time DESC, id DESC LIMIT %b"

@@ -1,5 +1,6 @@
 """The backend: what backuplog's contract asks for, as SQL beside the function that runs it."""
 
+import math
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from backuplog.backend import (
     GroupColumn,
     Row,
     RunQuery,
+    StoredLog,
     StoredRun,
     StoreError,
     SummaryColumn,
@@ -347,6 +349,31 @@ class SqliteBackend:
             raise CorruptLog(f"a chunk of the log of run {run_id} is damaged: its {column} is of another type")
         return read_chunk(rows[0]) if rows else None
 
+    _NEXT_LOG: Final = """
+        SELECT run, version, EXISTS (
+            SELECT 1 FROM backup_runs WHERE tenant_id = ? AND id = run AND log_version = version
+        ) FROM (
+            SELECT +run_id AS run, +log_version AS version FROM backup_run_logs
+            WHERE tenant_id = ? AND (run_id, log_version) > (?, ?) ORDER BY run_id, log_version LIMIT 1
+        )
+    """
+
+    def list_logs(self, *, after: tuple[UUID, int] | None, limit: int) -> Sequence[StoredLog]:
+        """List logs of which chunks are stored, by a search in the primary key for each."""
+        place: Row = (-math.inf, 0) if after is None else (_bytes_of(after[0]), after[1])
+
+        def walk(cursor: sqlite3.Cursor) -> list[Row]:
+            rows: list[Row] = []
+            while len(rows) < limit:
+                row = cursor.execute(self._NEXT_LOG, (self._tenant, self._tenant, *(rows[-1][:2] if rows else place)))
+                found = row.fetchone()
+                if found is None:
+                    break
+                rows.append(found)
+            return rows
+
+        return [_log_of(row) for row in self._connections.read(walk)]
+
     _LIST_RUNS: Final = f"SELECT {_READ_RUN} FROM backup_runs WHERE "
     _NEWEST_FIRST: Final = " ORDER BY start_time DESC, id DESC LIMIT ?"
     _NEWEST_OF_ALL: Final = " ORDER BY {} DESC, {} DESC LIMIT ?".format(
@@ -585,6 +612,13 @@ def _id_of(value: bytes) -> UUID:
 
 def _bytes_of(key: UUID) -> bytes:
     return key.int.to_bytes(16)  # half the time of its property
+
+
+def _log_of(row: Row) -> StoredLog:
+    run_id, log_version, is_referred_to = row
+    if not (isinstance(run_id, bytes) and len(run_id) == _ID_BYTES and isinstance(log_version, int)):
+        raise damaged_row("chunk of run", run_id, "its key is of another type")
+    return StoredLog(_id_of(run_id), log_version, bool(is_referred_to))
 
 
 def _moment_of(microseconds: int) -> datetime:

@@ -55,6 +55,7 @@ class DamageContract(TransactionalStoreContract):
             _ours(backuplog.read_log, known.store, known.run_id)
             _ours(backuplog.tail_log, known.store, known.run_id, 1)
             _ours(_lines_found, known.store)
+            _ours(backuplog.check_logs, known.store)
             later = payload(taskId=str(known.run_id), status="failed")
             _ours(backuplog.ingest_task_result, known.store, known.agent_id, later)
 
@@ -66,6 +67,7 @@ class DamageContract(TransactionalStoreContract):
             assert _ours(backuplog.read_log, known.store, known.run_id, start=-1) in (None, LOG[-1:])
             assert _ours(backuplog.tail_log, known.store, known.run_id, 1) in (None, LOG)
             assert _ours(_lines_found, known.store) in ([], [LOG])
+            _ours(backuplog.check_logs, known.store)
 
     @pytest.mark.parametrize("column", AGENT_COLUMNS)
     def test_an_agent_that_holds_nonsense_is_an_agent_or_a_store_error(self, column: str) -> None:
@@ -167,6 +169,24 @@ class DamageContract(TransactionalStoreContract):
             for result in sent:
                 with pytest.raises(CorruptLog, match="fails its checksum"):
                     backuplog.read_log(store, result["taskId"])
+
+    def test_a_check_finds_what_was_done_by_hand(self) -> None:
+        """What was changed is damage, and the chunks of a run that was deleted are a log that no run refers to."""
+        with self._bound() as (store, _, connection, agent_id):
+            sent = [payload(log=letter * 500) for letter in "abc"]
+            for result in sent:
+                backuplog.ingest_task_result(store, agent_id, result)
+            damaged, deleted, _ = sorted(UUID(result["taskId"]) for result in sent)
+            first = "(SELECT min(CAST({} AS text)) FROM {})"
+            logs, runs = f"{self.prefix}backup_run_logs", f"{self.prefix}backup_runs"
+            change = f"UPDATE {logs} SET checksum = checksum - 1 WHERE CAST(run_id AS text) = "
+            self._write(connection, [change + first.format("run_id", logs)])
+            remove = f"DELETE FROM {runs} WHERE CAST(id AS text) = "
+            others = f"(SELECT min(CAST(id AS text)) FROM {runs} WHERE CAST(id AS text) > {first.format('id', runs)})"
+            self._write(connection, [remove + others])
+            report = backuplog.check_logs(store)
+            assert (report.runs, report.logs, report.damaged_logs, [*report.damaged]) == (2, 1, 1, [damaged])
+            assert (report.orphaned_logs, report.orphaned) == (1, ((deleted, 1),))
 
     def _write(self, connection: Any, statements: list[str]) -> None:
         """Execute and commit the first of several statements that the database takes; skip where it takes none."""

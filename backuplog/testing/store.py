@@ -4,6 +4,7 @@ from .agents import AgentContract
 from .appends import AppendContract
 from .batches import BatchContract
 from .changes import ChangeContract
+from .checks import CheckContract
 from .closings import ClosingContract
 from .copies import CopyContract
 from .delivery import DeliveryContract
@@ -34,6 +35,7 @@ class StoreContract(
     BatchContract,
     ChangeContract,
     CopyContract,
+    CheckContract,
     TextContract,
     ThreadContract,
     StatefulContract,
