@@ -5,7 +5,8 @@ web handler would answer with. A class's docstring is its default message.
 """
 
 from collections.abc import Iterable
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import attrs
 
@@ -243,9 +244,28 @@ class TransactionRolledBack(StoreUnavailable):
 
 
 class SchemaOutdated(StoreError):
-    """The database's schema is not the one this version needs."""
+    """The database's schema is not the one this version needs.
+
+    Attributes:
+        pending: The names of the migrations that bring it up to date, in order. Empty if a newer version wrote it, or
+            if that is not known.
+    """
 
     error_type = "schema_outdated"
+
+    def __init__(self, message: str | None = None, *, pending: Iterable[str] = ()) -> None:
+        """Make the error.
+
+        Args:
+            message: What is wrong and what to do; by default the first line of the class's docstring.
+            pending: The names of the migrations that bring the schema up to date, in order.
+        """
+        self.pending: tuple[str, ...] = tuple(pending)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the names, so that the error crosses a process border whole."""
+        return partial(type(self), pending=self.pending), self.args
 
 
 class CorruptLog(StoreError):

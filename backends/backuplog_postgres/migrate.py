@@ -45,7 +45,7 @@ def settle_schema(cursor: Cursor, schema: str, *, migrate: bool, rls: bool) -> b
         if not pending and (row_security or not rls):
             return row_security
         if not migrate:
-            raise SchemaOutdated(f"the schema {schema} is behind: open it once with migrate=True")
+            raise SchemaOutdated(f"the schema {schema} is behind: open it once with migrate=True", pending=pending)
         # Others that start at the same time wait here, then find nothing to do. Of a slow migration nothing is lost
         # to a time-out that is meant for queries.
         cursor.execute("SET LOCAL statement_timeout = 0")

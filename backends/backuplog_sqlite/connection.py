@@ -16,7 +16,7 @@ from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
 
 from .errors import ADVICE, LONGEST_BUSY_SECONDS, translated
 from .handle import Handle, identify, is_inherited, keep_through_forks, require_no_adapters
-from .migrations import is_behind, migrations
+from .migrations import MIGRATION_NAMES, find_pending, migrations
 from .read_only import ReadOnlyConnections
 
 MEMORY: Final = ":memory:"
@@ -258,14 +258,16 @@ class OwnConnections:
             return
 
     def _require_schema(self) -> None:
-        if is_behind(self._database(), self._path):
-            raise SchemaOutdated(f"the schema of {self._path} is behind: open it once with migrate=True")
+        pending = find_pending(self._database(), self._path)
+        if pending:
+            behind = f"the schema of {self._path} is behind: open it once with migrate=True"
+            raise SchemaOutdated(behind, pending=pending)
 
     def _migrate(self) -> None:
         database = self._database()
-        if is_behind(database, self._path):
+        if find_pending(database, self._path):
             # Others that start at the same time wait here, then find nothing to do.
-            self.write(lambda _: migrations.apply(database) if is_behind(database, self._path) else None)
+            self.write(lambda _: migrations.apply(database) if find_pending(database, self._path) else None)
 
     def _database(self) -> Database:
         with translated(self._path):
@@ -295,7 +297,8 @@ def open_connections(
                 raise StoreError(f"{path} {ADVICE[sqlite3.SQLITE_READONLY]}{hint}")
             return ReadOnlyConnections(path, busy_timeout=busy_timeout)
         if not migrate and not _may(path, os.F_OK):
-            raise SchemaOutdated(f"there is no database at {path}: open it once with migrate=True")
+            missing = f"there is no database at {path}: open it once with migrate=True"
+            raise SchemaOutdated(missing, pending=sorted(MIGRATION_NAMES))
     return OwnConnections(path, migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
 
 

@@ -11,7 +11,7 @@ from backuplog.backend import SchemaOutdated, StoreError, TransactionRolledBack
 
 from .bound import CallersConnection
 from .errors import translated
-from .migrations import is_behind, migrations
+from .migrations import find_pending, migrations
 
 _NAME = "the caller's database"
 
@@ -45,10 +45,11 @@ class GivenConnection:
                 "connection with bound_to()"
             )
         database = Database(self._connection, execute_plugins=False, recursive_triggers=False)
-        if migrate and is_behind(database, _NAME):
+        pending = find_pending(database, _NAME)
+        if pending and migrate:
             self.write(lambda _: migrations.apply(database))
-        elif is_behind(database, _NAME):
-            raise SchemaOutdated(f"the schema of {_NAME} is behind: open it once with migrate=True")
+        elif pending:
+            raise SchemaOutdated(f"the schema of {_NAME} is behind: open it once with migrate=True", pending=pending)
 
     def __repr__(self) -> str:
         """Show that it is the caller's."""

@@ -164,8 +164,8 @@ MIGRATION_NAMES: Final = frozenset(
 """Every migration that this version knows; a database with another was written by a newer one."""
 
 
-def is_behind(database: Database, path: str) -> bool:
-    """Return whether a database lacks migrations.
+def find_pending(database: Database, path: str) -> list[str]:
+    """Return the names of the migrations that a database lacks, in order.
 
     Raises:
         SchemaOutdated: A newer version wrote it.
@@ -179,7 +179,7 @@ def is_behind(database: Database, path: str) -> bool:
             f"{path} was written by a newer version of backuplog ({', '.join(sorted(newer))}): "
             "install that version or a later one"
         )
-    return applied != MIGRATION_NAMES
+    return sorted(MIGRATION_NAMES - applied)
 
 
 def _applied(database: Database) -> frozenset[str]:

@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from backuplog.backend import SchemaOutdated, StoreError, StoreUnavailable
 
 from .errors import ADVICE, LONGEST_BUSY_SECONDS, translated
-from .migrations import is_behind
+from .migrations import find_pending
 
 _Returned = TypeVar("_Returned")
 
@@ -30,8 +30,9 @@ class ReadOnlyConnections:
         self._path = path
         self._busy_timeout = min(busy_timeout, LONGEST_BUSY_SECONDS)
         self._closed = False
-        if self.read(lambda cursor: is_behind(Database(cursor.connection, execute_plugins=False), path)):
-            raise SchemaOutdated(f"the schema of {path} is behind: open it once with migrate=True")
+        pending = self.read(lambda cursor: find_pending(Database(cursor.connection, execute_plugins=False), path))
+        if pending:
+            raise SchemaOutdated(f"the schema of {path} is behind: open it once with migrate=True", pending=pending)
 
     def __repr__(self) -> str:
         """Show the path."""

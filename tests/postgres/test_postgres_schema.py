@@ -260,8 +260,9 @@ def test_a_new_table_is_guarded_too(url: str, tmp_path: Path, monkeypatch: pytes
         )
     monkeypatch.setattr(migration, "_FOLDER", later)
     monkeypatch.setattr(migration, "MIGRATION_NAMES", [*MIGRATION_NAMES, "003_later"])
-    with pytest.raises(backuplog.SchemaOutdated, match="is behind"):
+    with pytest.raises(backuplog.SchemaOutdated, match="is behind") as caught:
         backuplog.open_store(url, migrate=False)
+    assert caught.value.pending == ("003_later",)
     backuplog.open_store(url).close()
     with psycopg.connect(url) as connection:
         guarded = connection.execute("SELECT tablename FROM pg_policies WHERE schemaname = 'backuplog'").fetchall()

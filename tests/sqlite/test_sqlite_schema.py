@@ -1,6 +1,7 @@
 """The schema of a SQLite database: migrated under a lock, never by a version that does not know it."""
 
 import gc
+import pickle
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from sqlite_utils import Database, Migrations
 
 import backuplog
 from backuplog_sqlite import SqliteBackend
+from backuplog_sqlite.migrations import MIGRATION_NAMES
 
 Payload = Callable[..., dict[str, Any]]
 SETTINGS = {
@@ -33,8 +35,10 @@ FROZEN = Path(__file__).parent.parent / "data" / "sqlite" / "schema-1.db"
 def test_migrate_false_refuses_a_new_database(tmp_path: Path) -> None:
     """Without migration a database that is not there is refused, and not made; the next open with it works."""
     url = f"sqlite:///{tmp_path / 'backups.db'}"
-    with pytest.raises(backuplog.SchemaOutdated, match=r"no database at .*: open it once with migrate=True"):
+    with pytest.raises(backuplog.SchemaOutdated, match=r"no database at .*: open it once with migrate=True") as caught:
         backuplog.open_store(url, migrate=False)
+    assert caught.value.pending == tuple(sorted(MIGRATION_NAMES))
+    assert pickle.loads(pickle.dumps(caught.value)).pending == caught.value.pending  # noqa: S301
     assert list(tmp_path.iterdir()) == []
     backuplog.open_store(url).close()
     backuplog.open_store(url, migrate=False).close()
