@@ -1,5 +1,6 @@
 """Seeing that every log can be read: how it goes on, how much of it is told, what it costs."""
 
+import sqlite3
 import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
@@ -89,6 +90,18 @@ def test_one_chunk_is_in_memory_at_a_time(store: backuplog.Store, agent_id: UUID
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (report.logs, peak < 8 * 2**20) == (1, True)
+
+
+def test_stored_logs_are_listed_from_the_key_alone() -> None:
+    """On SQLite no row of a log is read for it, and no other log's key."""
+    with sqlite3.connect(":memory:") as connection, backuplog.open_store("sqlite://", connection=connection):
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {SqliteBackend._NEXT_LOG}", (b"", b"", b"", 0)).fetchall()
+    connection.close()
+    searches = [detail for *_, detail in plan if "backup_run_logs" in detail]
+    assert len(searches) == 1
+    assert "USING COVERING INDEX" in searches[0]
+    assert "(run_id,log_version)>(?,?)" in searches[0]
+    assert not any("TEMP B-TREE" in detail or "SCAN backup" in detail for *_, detail in plan)
 
 
 def test_our_backends_find_orphans() -> None:
