@@ -13,8 +13,14 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from .agents import agents, token
+from .check import check
+from .copying import copy
 from .frame import Main, store_options
+from .import_logs import import_logs
+from .ingest import ingest
 from .log import log
+from .migrate import migrate
+from .prune import prune
 from .reports import latest, overdue, summary
 from .runs import runs, show
 from .search import search
@@ -40,5 +46,7 @@ def main() -> None:
     """Look at backup runs and their logs, and look after the store that holds them."""
 
 
-for command in (runs, show, log, latest, summary, overdue, search, agents, token, serve):
+_LOOKING = (runs, show, log, latest, summary, overdue, search, agents, token, serve)
+_DOING = (prune, check, migrate, ingest, import_logs, copy)
+for command in (*_LOOKING, *_DOING):
     main.add_command(command)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -71,3 +73,15 @@ def test_what_is_too_long_is_passed_over(text: bytes) -> None:
     found = read(text % (b"x" * 5_000), max_bytes=1_000)
     assert [(one.line, one.content and one.content.strip()) for one in found] == [(1, None), (2, b'{"b": 1}')]
     assert read(b'{\n"a": "%s"}' % (b"x" * 5_000), max_bytes=1_000) == [Document(1, None)]
+
+
+@pytest.mark.parametrize("form", [b'[{"a": "%s"}]', b'{"a": "%s"}', b"[%s"])
+def test_what_is_too_long_is_not_kept(form: bytes) -> None:
+    """Of a document of 32 MiB that may have 1 KiB no more than a few blocks are in memory."""
+    stream = io.BytesIO(form % (b"x" * 2**25))
+    tracemalloc.start()
+    with suppress(InvalidTaskResult):
+        assert [one.content for one in read_documents(stream, max_bytes=1_024)] == [None]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * 2**20
