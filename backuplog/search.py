@@ -1,4 +1,4 @@
-"""Searching the logs of many runs."""
+"""Searching the logs of many runs, or of one."""
 
 import math
 import re
@@ -17,7 +17,16 @@ from .errors import CorruptLog, FieldError, InvalidQuery, LogReplaced
 from .log import pieces_of
 from .model import BackupRun, RunPage, RunQuery
 from .normalise import as_optional_duration
-from .query import cursor_after, cursor_bytes, cursor_text, position_of, query_runs, refuse_cursor, require_query
+from .query import (
+    cursor_after,
+    cursor_bytes,
+    cursor_text,
+    find_stored_run,
+    position_of,
+    query_runs,
+    refuse_cursor,
+    require_query,
+)
 from .scan import CONTEXT_BYTES, EXCERPT_BYTES, Find, LogMatch, as_sought, finder, line_start, match_of
 from .store import Store
 
@@ -45,6 +54,7 @@ def search_logs(
     text: str | bytes | re.Pattern[bytes],
     query: RunQuery | None = None,
     *,
+    run_id: UUID | str | None = None,
     context_lines: int = 0,
     ignore_case: bool = False,
     max_matches: int | None = 1_000,
@@ -68,6 +78,8 @@ def search_logs(
             end. A pattern can take forever, and nothing in Python can stop it: accept text from users, never patterns.
         query: Whose logs to search; by default all of the tenant's. Its ``cursor`` is that of a search to go on with,
             for the same text and the same filters. Its ``limit`` and ``with_total`` do not matter.
+        run_id: The one run whose log to search; None for all that the query lists. Of the query only ``agent_id``,
+            whose run it must be, and ``cursor`` matter then.
         context_lines: How many lines before and after each match to give with it, 0 to 16.
         ignore_case: Whether upper and lower case are the same: of ASCII letters only.
         max_matches: The most matches to give; None for any number.
@@ -84,6 +96,7 @@ def search_logs(
         InvalidQuery: The text is empty, longer than 1,024 bytes, or of several lines; a limit or the query is not
             valid; or the cursor is malformed or belongs to another search. The error names each of them.
         AgentNotFound: The query names an agent that this tenant does not have.
+        RunNotFound: There is no such run, or it is another agent's.
         StoreError: The store failed, also while you iterate. The search's ``next_cursor`` then says where to go on.
     """
     checks: list[tuple[str, Callable[[Any], object], object]] = [
@@ -102,13 +115,18 @@ def search_logs(
     if errors:
         raise InvalidQuery(errors)
     find, key = finder(text, ignore_case=ignore_case)
-    query, place = _opened(require_query(query), key)
+    query = require_query(query)
+    only = None
+    if run_id is not None:
+        only = find_stored_run(store, run_id, query.agent_id).run
+        query, key = RunQuery(agent_id=query.agent_id, cursor=query.cursor), zlib.crc32(only.id.bytes, key)
+    query, place = _opened(query, key)
     return LogSearch(
         store=store,
         find=find,
         key=key,
         query=query,
-        page=query_runs(store, query),
+        page=RunPage(runs=(only,), total=None, limit=1, next_cursor=None) if only else query_runs(store, query),
         place=place,
         context_lines=context_lines,
         max_matches=_as_most(max_matches),
@@ -180,7 +198,7 @@ class LogSearch(Iterator[LogMatch]):
         for run in self._runs():
             if self._done and self._is_spent():
                 return
-            if self._place and (run.start_time, run.id) > self._place.run:
+            if self._place and run.id != self._place.run[1] and (run.start_time, run.id) > self._place.run:
                 self._done = run  # It came after the search had passed its place.
                 continue
             try:

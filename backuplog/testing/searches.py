@@ -128,3 +128,39 @@ class SearchContract(Contract):
             assert list(backuplog.search_logs(other, "secret", RunQuery(cursor=begun.next_cursor))) == []
             with pytest.raises(backuplog.InvalidQuery, match="of a query with other filters"):
                 backuplog.search_logs(store, "secret", RunQuery(agent_id=mine, cursor=begun.next_cursor))
+
+    def test_one_log_is_searched_alone(self) -> None:
+        """With ``run_id`` only that run's log is searched, in steps too, and its cursor is for that search only."""
+        with self._known() as (store, agent_id):
+            sent = [payload(log=f"a {hour}\nb\na {hour}{hour}\n") for hour in range(3)]
+            runs = [backuplog.ingest_task_result(store, agent_id, each).run_id for each in sent]
+            first = backuplog.search_logs(store, "a", run_id=runs[1], max_matches=1)
+            assert [(match.run.id, match.line_number, match.line) for match in first] == [(runs[1], 1, b"a 1")]
+            query = RunQuery(cursor=first.next_cursor)
+            second = backuplog.search_logs(store, "a", query, run_id=str(runs[1]))
+            assert [(match.run.id, match.line_number, match.line) for match in second] == [(runs[1], 3, b"a 11")]
+            assert (second.runs_done, second.next_cursor) == (1, None)
+            for other in (runs[0], None):
+                with pytest.raises(backuplog.InvalidQuery, match="of a search for something else"):
+                    backuplog.search_logs(store, "a", query, run_id=other)
+
+    def test_one_log_that_is_replaced_meanwhile_is_said(self) -> None:
+        """A search of one log says that it was replaced, even if its run began later than was said first."""
+        with self._known() as (store, agent_id):
+            old = payload(log="a 1\na 2\n", startTime="2026-11-24T10:00:00Z")
+            run_id = backuplog.ingest_task_result(store, agent_id, old).run_id
+            begun = backuplog.search_logs(store, "a", run_id=run_id, max_matches=1)
+            assert len(list(begun)) == 1
+            new = {**old, "log": "a 3\na 4\na 5\n", "startTime": "2026-11-24T11:00:00Z"}
+            backuplog.ingest_task_result(store, agent_id, new)
+            search = backuplog.search_logs(store, "a", RunQuery(cursor=begun.next_cursor), run_id=run_id)
+            assert (list(search), search.replaced) == ([], (run_id,))
+
+    def test_one_log_of_others_is_not_searched(self) -> None:
+        """The log of another agent or tenant is not there to be searched."""
+        with self._known() as (store, agent_id):
+            run_id = backuplog.ingest_task_result(store, agent_id, payload(log="a secret\n")).run_id
+            with pytest.raises(backuplog.RunNotFound):
+                backuplog.search_logs(store, "a", RunQuery(agent_id=UUID(int=7)), run_id=run_id)
+            with pytest.raises(backuplog.RunNotFound):
+                backuplog.search_logs(store.for_tenant(UUID(int=9)), "a", run_id=run_id)
