@@ -27,7 +27,7 @@ from .contract import contract_routes, response_of
 from .history import view_history
 from .overview import view_overview
 from .page import Site, page_route
-from .run import view_run
+from .run import run_routes
 
 __all__ = ["RECENT", "application"]
 
@@ -66,7 +66,7 @@ def application(
         routes += [
             page_route("/", view_overview, site),
             page_route("/history", view_history, site),
-            page_route("/runs/{run_id}", view_run, site),
+            *run_routes(site),
             Mount("/static", StaticFiles(packages=[("backuplog.web", "static")])),
         ]
     return Starlette(routes=routes, exception_handlers={ClientDisconnect: _went_away, BackuplogError: _refuse})
