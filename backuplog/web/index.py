@@ -103,7 +103,9 @@ def tag_of(stored: StoredRun) -> str:
 class Indexes:
     """The indexes of the logs that were looked at last, in one process: each log is read through once."""
 
-    _kept: OrderedDict[tuple[object, ...], LineIndex] = attrs.field(factory=OrderedDict, init=False)
+    _kept: OrderedDict[tuple[object, ...], LineIndex] = attrs.field(
+        factory=OrderedDict[tuple[object, ...], LineIndex], init=False
+    )
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def of(self, store: Store, stored: StoredRun) -> LineIndex:

@@ -152,11 +152,8 @@ def last_failing(end: bytes) -> int | None:
     stop = len(end)
     while stop > 0:  # From the end, a part of it at a time: it is mostly near.
         start = end.rfind(b"\n", 0, max(0, stop - 4_096)) + 1
-        found = None
-        for found in _FAILING.finditer(end, start, stop):
-            pass
-        if found:
-            return found.start()
+        if places := [found.start() for found in _FAILING.finditer(end, start, stop)]:
+            return places[-1]
         stop = start
     return None
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 from starlette.requests import Request
@@ -51,14 +51,14 @@ class LogWindow:
         index: Where its lines begin.
         lines: The lines.
         target: The number of the line to look at; None for the end.
-        why: Why it is that one: it was ``asked`` for, or it is the last that is ``failing``; else it is the ``end``.
+        is_failing: Whether it is that line because it is the last that tells of an error.
     """
 
     tag: str
     index: LineIndex
     lines: list[ShownLine]
     target: int | None
-    why: Literal["asked", "failing", "end"]
+    is_failing: bool
 
     @property
     def earlier(self) -> int | None:
@@ -206,7 +206,9 @@ def find(store: Store, run_id: str, text: str, cursor: str | None) -> Findings:
     )
 
 
-def open_window(store: Store, run_id: str, indexes: Indexes, asked: int | None, *, as_written: bool) -> LogWindow | None:
+def open_window(
+    store: Store, run_id: str, indexes: Indexes, asked: int | None, *, as_written: bool
+) -> LogWindow | None:
     """Read the part of a log at which it opens: the line that is asked for, or its failing part, or its end.
 
     Args:
@@ -228,15 +230,13 @@ def open_window(store: Store, run_id: str, indexes: Indexes, asked: int | None, 
     def read(stored: StoredRun, index: LineIndex) -> LogWindow | None:
         if stored.run.log_state not in READABLE_STATES:
             return None
-        target, why = (None if asked is None else max(1, min(asked, index.lines))), "asked"
-        if target is None:
-            is_good = stored.run.status == "success" or stored.run.is_active
-            target = None if is_good else failing_line(store, stored, index)
-            why = "end" if target is None else "failing"
+        is_good = stored.run.status == "success" or stored.run.is_active
+        failing = None if asked or is_good else failing_line(store, stored, index)
+        target = max(1, min(asked, index.lines)) if asked else failing
         block = (max(1, target or index.lines) - 1) // BLOCK - 1
         block = max(0, min(block, (index.lines - 1) // BLOCK - _BLOCKS + 1))
         lines = _shown(store, stored, index, block * BLOCK + 1, _BLOCKS * BLOCK, as_written=as_written)
-        return LogWindow(tag=tag_of(stored), index=index, lines=lines, target=target, why=why)
+        return LogWindow(tag=tag_of(stored), index=index, lines=lines, target=target, is_failing=failing is not None)
 
     return _with_index(store, run_id, indexes, read)[2]
 
@@ -278,8 +278,8 @@ def _state_of(stored: StoredRun) -> str:
     return f'"{tag_of(stored)}-{stored.run.log_bytes}-{stored.run.log_state}-{stored.run.is_active}"'
 
 
-def _number(given: dict[str, str], name: str, least: int, most: int) -> int:
+def _number(given: dict[str, Any], name: str, least: int, most: int) -> int:
     try:
-        return whole_number(least, most, default=least)(given.get(name))
+        return int(whole_number(least, most, default=least)(given.get(name)))
     except ValueError as refusal:
         raise InvalidQuery([FieldError(name, str(refusal))]) from None

@@ -74,11 +74,13 @@ def view_run(indexes: Indexes, site: Site, request: Request) -> Response:
     except AgentNotFound:  # It was removed, and the run is not yet.
         pass
     try:
-        values["window"] = open_window(store, str(run.id), indexes, int(asked) if asked else None, as_written=as_written)
+        values["window"] = open_window(
+            store, str(run.id), indexes, int(asked) if asked else None, as_written=as_written
+        )
         if values["sought"] and values["window"]:
             values["findings"] = find(store, str(run.id), values["sought"], given.get("cursor"))
     except CorruptLog as damage:
-        _logger.error("A log was not shown: %s", damage)
+        _logger.error("A log was not shown: %s", damage)  # noqa: TRY400 - where it was read is no news
         values["trouble"] = "The stored log is damaged. Restore the database from a backup of it."
     except InvalidQuery as invalid:
         values["refusal"] = " ".join(f"The text {error.message}." for error in invalid.errors)

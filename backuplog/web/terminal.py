@@ -7,7 +7,7 @@ movements of the cursor over other lines do not. What has no meaning here is mad
 import re
 from html import escape
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -69,6 +69,14 @@ class Shown(NamedTuple):
 PLAIN: Final = Style()
 
 _ON: Final = {1: "bold", 2: "dim", 3: "italic", 4: "underlined", 7: "inverse", 9: "struck", 21: "underlined"}
+_COLOURS: Final[dict[int, tuple[str, int | None]]] = {
+    **{30 + colour: ("colour", colour) for colour in range(8)},
+    **{40 + colour: ("ground", colour) for colour in range(8)},
+    **{90 + colour: ("colour", 8 + colour) for colour in range(8)},
+    **{100 + colour: ("ground", 8 + colour) for colour in range(8)},
+    39: ("colour", None), 49: ("ground", None),
+}
+_EXTENDED: Final = {38: "colour", 48: "ground"}
 _OFF: Final = {22: {"bold", "dim"}, 23: {"italic"}, 24: {"underlined"}, 27: {"inverse"}, 29: {"struck"}}
 
 
@@ -125,21 +133,19 @@ def restyled(style: Style, parameters: str) -> Style:
     codes = [int(each[:4] or 0) for each in re.split("[;:]", parameters, maxsplit=_PARAMETERS)[:_PARAMETERS]]
     while codes:
         code = codes.pop(0)
-        colour: int | None = None
+        changed: dict[str, Any] = {}
         if code == 0:
             style = PLAIN
         elif code in _ON:
-            style = attrs.evolve(style, marks=style.marks | {_ON[code]})
+            changed["marks"] = style.marks | {_ON[code]}
         elif code in _OFF:
-            style = attrs.evolve(style, marks=style.marks - _OFF[code])
-        elif code in (38, 48):
-            colour, codes = _extended(codes)
-            style = attrs.evolve(style, **{"colour" if code == 38 else "ground": colour})  # noqa: PLR2004 - of SGR
-        elif code % 10 < 8 and code // 10 in (3, 4, 9, 10):  # noqa: PLR2004 - 30-37, 40-47, 90-97, 100-107
-            colour = code % 10 + (8 if code >= 90 else 0)  # noqa: PLR2004 - the bright ones
-            style = attrs.evolve(style, **{"colour" if code // 10 in (3, 9) else "ground": colour})
-        elif code in (39, 49):
-            style = attrs.evolve(style, **{"colour" if code == 39 else "ground": None})  # noqa: PLR2004 - of SGR
+            changed["marks"] = style.marks - _OFF[code]
+        elif code in _COLOURS:
+            name, colour = _COLOURS[code]
+            changed[name] = colour
+        elif code in _EXTENDED:
+            changed[_EXTENDED[code]], codes = _extended(codes)
+        style = attrs.evolve(style, **changed)
     return style
 
 
