@@ -19,7 +19,7 @@ SPACING: Final = 65_536
 """How far apart the lines of an index begin at least, in bytes."""
 
 MOST_ENTRIES: Final = 4_096
-"""The most lines that an index names. Where a log has more, every other one is left out."""
+"""The most lines that an index names. Where a log has more, those are left out that are near to the one before."""
 
 _KEPT: Final = 32
 
@@ -32,7 +32,7 @@ class LineIndex:
         size: How many bytes of the log were read.
         breaks: How many line ends are in them.
         ends_line: Whether the last of them is one.
-        spacing: How far apart the lines begin at least, in bytes.
+        spacing: Of the lines between two that are named, all begin within so many bytes.
         positions: Where each of the lines begins, in bytes of what is stored.
         numbers: Their numbers, from 1.
     """
@@ -86,9 +86,18 @@ def extended(index: LineIndex, pieces: Iterable[bytes]) -> LineIndex:
         breaks += piece.count(b"\n", counted)
         size, ends_line = size + len(piece), piece.endswith(b"\n")
         while len(positions) > MOST_ENTRIES:
-            spacing *= 2
-            del positions[1::2], numbers[1::2]
+            spacing *= 4
+            positions, numbers = _thinned(positions, numbers, spacing)
     return LineIndex(size, breaks, ends_line, spacing, tuple(positions), tuple(numbers))
+
+
+def _thinned(positions: list[int], numbers: list[int], spacing: int) -> tuple[list[int], list[int]]:
+    """Leave out what is near to the one before, as long as all lines between two begin within the new spacing."""
+    kept = [0]
+    for at in range(1, len(positions)):
+        if positions[at] - positions[kept[-1]] > spacing * 3 // 4:
+            kept.append(at)
+    return [positions[at] for at in kept], [numbers[at] for at in kept]
 
 
 def tag_of(stored: StoredRun) -> str:

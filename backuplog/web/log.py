@@ -96,12 +96,14 @@ class Findings:
     Attributes:
         lines: The lines.
         bytes_read: How many bytes of log it read.
+        stopped_at: The offset of the last line, if the search stopped there because these are enough; else None.
         next_cursor: Where to go on; None if all is searched.
         is_unreadable: Whether the log was damaged or replaced, and not searched to its end.
     """
 
     lines: list[Found]
     bytes_read: int
+    stopped_at: int | None
     next_cursor: str | None
     is_unreadable: bool
 
@@ -144,26 +146,24 @@ def view_index(indexes: Indexes, site: Site, request: Request) -> Response:
         "lines": index.lines,
         "bytes": index.size,
         "active": stored.run.is_active,
-        "readable": stored.run.log_state in READABLE_STATES,
     }
     return JSONResponse(document, headers={**headers, "ETag": _state_of(stored)})
 
 
 def view_lines(indexes: Indexes, site: Site, request: Request) -> Response:
-    """Answer with a few lines as HTML. With ``If-Match``, only if the log is still that one."""
+    """Answer with a few lines as HTML. The tag says of which log they are."""
+    run_id = request.path_params["run_id"]
     given = parse_query(request.url.query, ("first", "count", "as"))
-    first = _number(given, "first", 1, _MAX_NUMBER)
-    count = _number(given, "count", 1, BLOCK)
+    first, count = _number(given, "first", _MAX_NUMBER), _number(given, "count", BLOCK)
+    as_written = given.get("as") == "written"
 
-    def read(stored: StoredRun, index: LineIndex) -> list[ShownLine] | None:
-        if not has_tag(request.headers.get("if-match", "*"), f'"{tag_of(stored)}"', weakly=False):
-            return None
-        return _shown(site.store, stored, index, first, count, as_written=given.get("as") == "written")
+    def read(stored: StoredRun, index: LineIndex) -> list[ShownLine]:
+        return _shown(site.store, stored, index, first, count, as_written=as_written)
 
-    lines = _with_index(site.store, request.path_params["run_id"], indexes, read)[2]
-    if lines is None:
-        return Response("The log is another by now.", 412, HEADERS, "text/plain")
-    return site.render(request, "_lines.html", lines=lines, run_id=request.path_params["run_id"])
+    stored, _, lines = _with_index(site.store, run_id, indexes, read)
+    answer = site.render(request, "_lines.html", lines=lines, as_written=as_written)
+    answer.headers["ETag"] = f'"{tag_of(stored)}"'
+    return answer
 
 
 def view_search(site: Site, request: Request) -> Response:
@@ -197,10 +197,11 @@ def find(store: Store, run_id: str, text: str, cursor: str | None) -> Findings:
         max_bytes=STEP_BYTES,
         max_seconds=STEP_SECONDS,
     )
-    lines = [_found(match) for match in search]
+    matches = [*search]
     return Findings(
-        lines=lines,
+        lines=[_found(match) for match in matches],
         bytes_read=search.bytes_read,
+        stopped_at=matches[-1].offset if search.stopped_by == "matches" else None,
         next_cursor=search.next_cursor,
         is_unreadable=bool(search.damaged or search.replaced),
     )
@@ -278,8 +279,8 @@ def _state_of(stored: StoredRun) -> str:
     return f'"{tag_of(stored)}-{stored.run.log_bytes}-{stored.run.log_state}-{stored.run.is_active}"'
 
 
-def _number(given: dict[str, Any], name: str, least: int, most: int) -> int:
+def _number(given: dict[str, Any], name: str, most: int) -> int:
     try:
-        return int(whole_number(least, most, default=least)(given.get(name)))
+        return int(whole_number(1, most, default=1)(given.get(name)))
     except ValueError as refusal:
         raise InvalidQuery([FieldError(name, str(refusal))]) from None

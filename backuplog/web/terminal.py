@@ -74,8 +74,10 @@ _COLOURS: Final[dict[int, tuple[str, int | None]]] = {
     **{40 + colour: ("ground", colour) for colour in range(8)},
     **{90 + colour: ("colour", 8 + colour) for colour in range(8)},
     **{100 + colour: ("ground", 8 + colour) for colour in range(8)},
-    39: ("colour", None), 49: ("ground", None),
+    39: ("colour", None),
+    49: ("ground", None),
 }
+_LEVELS: Final = (0, 95, 135, 175, 215, 255)  # of the cube of colours of xterm
 _EXTENDED: Final = {38: "colour", 48: "ground"}
 _OFF: Final = {22: {"bold", "dim"}, 23: {"italic"}, 24: {"underlined"}, 27: {"inverse"}, 29: {"struck"}}
 
@@ -156,8 +158,8 @@ def _extended(codes: list[int]) -> tuple[int | None, list[int]]:
             if index < _BASIC:
                 return index, rest
             if index < 232:  # noqa: PLR2004 - a cube of 6 x 6 x 6
-                cube = min(index, 231) - _BASIC
-                return _nearest([51 * (cube // 36), 51 * (cube // 6 % 6), 51 * (cube % 6)]), rest
+                cube = index - _BASIC
+                return _nearest([_LEVELS[cube // 36], _LEVELS[cube // 6 % 6], _LEVELS[cube % 6]]), rest
             return _nearest([10 * (min(index, 255) - 232) + 8] * 3), rest
         case [2, red, green, blue, *rest]:
             return _nearest([red, green, blue]), rest

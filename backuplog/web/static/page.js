@@ -73,7 +73,7 @@
   const KEPT = 40; // blocks
   const HIGHEST = 8_000_000; // pixels
   const PAUSE = 40; // milliseconds in which somebody may scroll on
-  const ASKED_AGAIN = 1_500; // milliseconds between two looks at a log that grows
+  const ASKED_AGAIN = 1_000; // milliseconds between two looks at a log that grows
   const MOST_FOUND = 500; // lines, before somebody asks for more
 
   const viewer = document.getElementById("viewer");
@@ -181,7 +181,11 @@
       asking = undefined;
       const first = Math.max(0, Math.floor(top / BLOCK));
       const last = Math.min(Math.floor((total - 1) / BLOCK), Math.floor((top + visible()) / BLOCK));
-      for (const [block, aborter] of asked) if (block < first || block > last) aborter.abort();
+      for (const [block, aborter] of asked) {
+        if (block >= first && block <= last) continue;
+        aborter.abort();
+        asked.delete(block);
+      }
       for (let block = first; block <= last; block += 1) if (!isFresh(block) && !asked.has(block)) ask(block);
     };
 
@@ -191,11 +195,11 @@
       asked.set(block, aborter);
       try {
         const query = new URLSearchParams({ first: block * BLOCK + 1, count: BLOCK, ...(as && { as }) });
-        const headers = { "If-Match": `"${tag}"` };
-        const answer = await fetch(`${url}/lines?${query}`, { headers, signal: aborter.signal });
-        if (answer.status === 412) say("The log is another by now: reload the page.");
-        else if (!answer.ok) throw new Error(answer.statusText);
-        else if (state[0] === tag) {
+        const answer = await fetch(`${url}/lines?${query}`, { signal: aborter.signal });
+        if (!answer.ok) throw new Error(answer.statusText);
+        const isAnother = answer.headers.get("ETag") !== `"${tag}"`;
+        if (isAnother && !isFollowing()) say("The log is another by now: reload the page.");
+        if (!isAnother && state[0] === tag) {
           const template = document.createElement("template");
           template.innerHTML = await answer.text();
           keep(block, [...template.content.querySelectorAll(".row")]);
@@ -205,11 +209,13 @@
       } catch (error) {
         if (error.name !== "AbortError") say("Some lines could not be read: scroll to try again.");
       } finally {
-        asked.delete(block);
+        if (asked.get(block) === aborter) asked.delete(block);
       }
     };
 
     const follow = document.querySelector("#log-follow input");
+    const isFollowing = () => follow?.checked && !follow.disabled;
+
     const lookAgain = async () => {
       if (!follow.checked || document.hidden) return true;
       const answer = await fetch(`${url}/index`, { cache: "no-cache" });
@@ -336,7 +342,7 @@
           if (!state.count && items.length) go(Number(items[0].querySelector("a").dataset.line));
           state.list.append(...items);
           state.count += items.length;
-          state.read += Number(part.dataset.read);
+          state.read = part.dataset.at ? Number(part.dataset.at) : state.read + Number(part.dataset.read);
           state.cursor = part.dataset.cursor;
           state.isUnreadable ||= Boolean(part.dataset.unreadable);
         } while (state.cursor && state.count < limit);
