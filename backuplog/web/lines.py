@@ -31,6 +31,8 @@ _FAILING: Final = re.compile(
     rb"(?:error|fatal|failed|failure|panic|critical|exception|traceback|aborted|[a-z]+error)(?![\w/-])(?!\.\w)",
     re.IGNORECASE,
 )
+# A colour before a word is no part of it.
+_COLOUR: Final = re.compile(rb"\x1b\[[0-9;]{0,64}m")
 _DROPPED: Final = re.compile(re.escape(DROPPED.strip()).replace(rb"bytes", rb"(?:\d+\ )?bytes"))
 
 
@@ -149,6 +151,8 @@ def failing_line(store: Store, stored: StoredRun, index: LineIndex) -> int | Non
 
 def last_failing(end: bytes) -> int | None:
     """Return where the last word is that tells of an error; None if there is none."""
+    if b"\x1b" in end:
+        end = _COLOUR.sub(lambda colour: b" " * len(colour[0]), end)
     stop = len(end)
     while stop > 0:  # From the end, a part of it at a time: it is mostly near.
         start = end.rfind(b"\n", 0, max(0, stop - 4_096)) + 1

@@ -37,7 +37,8 @@ STEP_SECONDS: Final = 1.0
 
 _BLOCKS: Final = 3  # on the page before any script asks for more
 _MAX_NUMBER: Final = 2**53  # which scripts count to
-_AROUND: Final = (64, 160)  # bytes of the line before and behind what was found
+_CONTINUING: Final = bytes(range(0x80, 0xC0))  # of a character of UTF-8 that was cut
+_AROUND: Final = (96, 160)  # bytes of the line before and behind what was found
 
 _Result = TypeVar("_Result")
 
@@ -268,11 +269,18 @@ def _shown(
 
 def _found(match: LogMatch) -> Found:
     start = match.offset - match.line_offset
-    behind = start + match.size
-    before, after = match.line[max(0, start - _AROUND[0]) : start], match.line[behind : behind + _AROUND[1]]
-    parts = (before.lstrip(b"\x80-\xbf"), match.line[start:behind], after)
-    shown = [show(part.decode("utf-8", "replace"), _AROUND[1]).html for part in parts]
-    return Found(number=match.line_number, before=shown[0], match=shown[1], after=shown[2])
+    stop = start + match.size
+    first, last = max(0, start - _AROUND[0]), stop + _AROUND[1]
+    parts = (match.line[first:start].lstrip(_CONTINUING) if first else match.line[:start], match.line[start:stop])
+    before, found, after = (
+        show(part.decode("utf-8", "replace"), last).html for part in (*parts, match.line[stop:last])
+    )
+    return Found(
+        number=match.line_number,
+        before=f"…{before}" if first else before,
+        match=found,
+        after=f"{after}…" if last < len(match.line) else after,
+    )
 
 
 def _state_of(stored: StoredRun) -> str:

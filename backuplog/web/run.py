@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backuplog.agent import get_agent
+from backuplog.change import READABLE_STATES
 from backuplog.errors import AgentNotFound, CorruptLog, FieldError, InvalidQuery
 from backuplog.model import BackupRun, LogState, RunStats
 from backuplog.query import get_run
@@ -21,7 +22,7 @@ from .log import find, log_routes, open_window
 from .page import Site, page_route
 from .text import duration, number, size
 
-SHOWN_ITEMS: Final = 10
+SHOWN_ITEMS: Final = 5
 """How many failed items are shown at once; the others are folded away."""
 
 _logger: Final = logging.getLogger("backuplog")
@@ -73,17 +74,18 @@ def view_run(indexes: Indexes, site: Site, request: Request) -> Response:
         values["hostnames"] = {agent.id: agent.hostname} if agent.hostname else {}
     except AgentNotFound:  # It was removed, and the run is not yet.
         pass
+    line = int(asked) if asked else None
+    if values["sought"] and run.log_state in READABLE_STATES:
+        try:
+            values["findings"] = findings = find(store, str(run.id), values["sought"], given.get("cursor"))
+            line = line or (findings.lines[0].number if findings.lines else None)
+        except InvalidQuery as invalid:
+            values["refusal"] = " ".join(f"The text {error.message}." for error in invalid.errors)
     try:
-        values["window"] = open_window(
-            store, str(run.id), indexes, int(asked) if asked else None, as_written=as_written
-        )
-        if values["sought"] and values["window"]:
-            values["findings"] = find(store, str(run.id), values["sought"], given.get("cursor"))
+        values["window"] = open_window(store, str(run.id), indexes, line, as_written=as_written)
     except CorruptLog as damage:
         _logger.error("A log was not shown: %s", damage)  # noqa: TRY400 - where it was read is no news
         values["trouble"] = "The stored log is damaged. Restore the database from a backup of it."
-    except InvalidQuery as invalid:
-        values["refusal"] = " ".join(f"The text {error.message}." for error in invalid.errors)
     return site.render(request, "run.html", state=state_in_words(run), **values)
 
 

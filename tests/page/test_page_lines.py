@@ -118,6 +118,7 @@ def test_of_long_progress_the_end_is_shown(store: backuplog.Store, agent_id: UUI
         (b"error: open /srv/key: permission denied", True),
         (b"2026-11-27 10:00:00 ERROR : something", True),
         (b"ValueError: no", True),
+        (b"\x1b[1;31mFatal:\x1b[0m it broke", True),
         (b'{"message_type":"error","during":"archival"}', True),
         (b"terminating with error status, rc 2", True),
         (b"no errors were found", False),
