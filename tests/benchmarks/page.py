@@ -15,11 +15,11 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 import backuplog
 from backuplog import http, web
-from browsing import SWITCHES, serving
+from browsing import serving, start_browser
 from sqlite import row
 
 LINE = b"new       /srv/files/%07d.jpg, saved 1 KiB\n"
@@ -88,9 +88,7 @@ def main(megabytes: str = "100") -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="backuplog-benchmark-"))
         store = stack.enter_context(backuplog.open_store(f"sqlite:///{folder}/backups.db"))
         root = stack.enter_context(serving(web.application(store, guard=http.Guard())))
-        playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium-headless-shell", args=SWITCHES)
-        stack.callback(browser.close)
+        browser = stack.enter_context(start_browser())
         agent_id = backuplog.register_agent(store, uuid4()).id
         logs = {
             f"{megabytes} MB of lines": log_of(int(megabytes)),
