@@ -29,6 +29,8 @@ MARKS: Final[Mapping[str, str]] = {
     "other": "?",
 }
 """The mark of each tone."""
+_MINUTE: Final = 60
+
 # Control characters but for tab and line feed, what turns the direction of text, and lone surrogates.
 _UNSEEN: Final = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -48,6 +50,13 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     return humanize.naturaldelta(timedelta(seconds=seconds), minimum_unit="seconds" if seconds >= 1 else "milliseconds")
+
+
+def clock(seconds: float | None) -> str:
+    """Return a number of seconds as a column has room for: 1.25 s, or 2:05:00."""
+    if seconds is None:
+        return UNKNOWN
+    return f"{seconds:.2f} s" if seconds < _MINUTE else str(timedelta(seconds=round(seconds)))
 
 
 def age(time: datetime, now: datetime) -> str:

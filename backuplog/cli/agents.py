@@ -8,13 +8,13 @@ import click
 
 from backuplog.agent import list_agents, register_agent
 from backuplog.convert import converter
-from backuplog.display import age, exact, number
+from backuplog.display import age, exact
 from backuplog.model import AgentToken
 from backuplog.token import issue_agent_token, list_agent_tokens, revoke_agent_token
 
 from .filters import LengthOfTime
 from .frame import ExitCode, Refusal, Target, store_options
-from .output import Form, form_options, new_table, print_all, print_json, print_line, said, screen
+from .output import Form, counted, form_options, new_table, print_all, print_json, print_line, said, screen
 
 
 @click.group(invoke_without_command=True)
@@ -36,7 +36,7 @@ def agents(ctx: click.Context, /, form: Form) -> None:
     console = screen()
     if known:
         console.print(table)
-    console.print(f"{number(len(known))} agents")
+    console.print(counted(len(known), "agent"))
 
 
 @agents.command()
@@ -94,7 +94,7 @@ def list_tokens(target: Target, /, form: Form, agent_id: UUID) -> None:
     console = screen()
     if tokens:
         console.print(table)
-    console.print(f"{number(len(tokens))} tokens")
+    console.print(counted(len(tokens), "token"))
 
 
 @token.command()

@@ -1,9 +1,8 @@
 """What is expected of policies, from a file."""
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -31,18 +30,19 @@ def read_expectations(path: Path) -> list[Expectation]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Refusal(f"{name} cannot be read: {error}", ExitCode.USAGE) from error
-    tables = document.get("expectation")
+    tables: object = document.get("expectation")
     if not isinstance(tables, list) or set(document) != {"expectation"}:
         raise Refusal(f"{name} must have tables [[expectation]] and nothing else", ExitCode.USAGE)
-    return [
-        _expectation(table, f"{name}, expectation {place}") for place, table in enumerate(cast("list[Any]", tables), 1)
-    ]
+    given: list[Any] = tables  # pyright: ignore[reportUnknownVariableType] - whatever TOML can hold
+    return [_expectation(table, f"{name}, expectation {place}") for place, table in enumerate(given, 1)]
 
 
-def _expectation(table: Mapping[str, Any], where: str) -> Expectation:
+def _expectation(table: Any, where: str) -> Expectation:
+    if not isinstance(table, dict):
+        raise Refusal(f"{where}: must be a table", ExitCode.USAGE)
     try:
         lengths = {name: length_of_time(str(table[name])) for name in _LENGTHS if name in table}
-        fields: dict[str, Any] = {**table, **lengths}
+        fields: dict[str, Any] = {**table, **lengths}  # pyright: ignore[reportUnknownArgumentType]
         return Expectation(**fields)
     except (InvalidQuery, ModuleNotFoundError, TypeError, ValueError) as refusal:
         raise Refusal(f"{where}: {refusal}", ExitCode.USAGE) from refusal

@@ -11,6 +11,7 @@ from uuid import UUID
 import attrs
 import click
 
+from backuplog.display import cut
 from backuplog.errors import BackuplogError, SchemaOutdated
 from backuplog.model import DEFAULT_TENANT
 from backuplog.store import Store, open_store
@@ -59,7 +60,7 @@ class Refusal(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print it to standard error."""
-        click.echo(f"error: {self.message}", file=file, err=file is None)
+        click.echo(f"error: {cut(' '.join(self.message.split()), 2_000)}", file=file, err=file is None)
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from backuplog.display import MARKS, cut, mark, tone
+from backuplog.display import MARKS, cut, mark, number, tone
 
 Form: TypeAlias = Literal["table", "json", "nl"]
 """For people, as one JSON document, or as a JSON document on each line."""
@@ -89,6 +89,11 @@ def coloured(status: str) -> Text:
 def said(text: str | None, longest: int = 60) -> Text:
     """Return what somebody else has said on one line, without anything that a terminal would obey."""
     return Text("" if text is None else cut(" ".join(text.split()), longest))
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of something."""
+    return f"{number(count)} {noun if count == 1 else noun + 's'}"
 
 
 def legend(statuses: Iterable[str]) -> Text:

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
+from uuid import UUID
 
 import click
 from rich.text import Text
 
-from backuplog.display import UNKNOWN, age, duration, number, short, size
+from backuplog.display import UNKNOWN, age, clock, duration, number, short, size
 from backuplog.http.pages import entry_document
 from backuplog.overdue import find_overdue
 from backuplog.report import GroupBy, latest_runs, summarize_runs
@@ -15,7 +16,7 @@ from backuplog.report import GroupBy, latest_runs, summarize_runs
 from .expectations import read_expectations
 from .filters import kind_options, query_of, run_options
 from .frame import ExitCode, Target, store_options
-from .output import Form, coloured, form_options, legend, marked, new_table, print_all, said, screen
+from .output import Form, coloured, counted, form_options, legend, marked, new_table, print_all, said, screen
 from .runs import hostnames_of
 
 EXPECTATIONS = click.option(
@@ -85,11 +86,11 @@ def summary(target: Target, /, form: Form, group_by: GroupBy, **filters: Any) ->
         failed = each.by_status.get("failed", 0) + each.by_status.get("lost", 0)
         table.add_row(
             "",
-            said(str(each.key), 36),
+            said(short(each.key) if isinstance(each.key, UUID) else str(each.key), 36),
             number(each.runs),
             UNKNOWN if each.success_rate is None else f"{each.success_rate:.0%}",
             number(failed) if failed else "",
-            duration(each.duration_seconds),
+            clock(each.duration_seconds),
             size(each.data_added),
             size(each.total_bytes_processed),
             size(each.log_bytes),
@@ -97,7 +98,7 @@ def summary(target: Target, /, form: Form, group_by: GroupBy, **filters: Any) ->
     console = screen()
     if groups:
         console.print(table)
-    console.print(f"{number(sum(each.runs for each in groups))} runs in {number(len(groups))} groups")
+    console.print(f"{counted(sum(each.runs for each in groups), 'run')} in {counted(len(groups), 'group')}")
 
 
 @click.command()

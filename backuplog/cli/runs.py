@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backuplog.convert import run_document
-from backuplog.display import duration, exact, number, short, size
+from backuplog.display import clock, exact, number, short, size
 from backuplog.errors import LogExpired, LogLost
 from backuplog.log import tail_log
 from backuplog.model import BackupRun, RunQuery, RunStats
@@ -24,6 +24,7 @@ from .frame import ExitCode, Refusal, Target, store_options
 from .output import (
     Form,
     coloured,
+    counted,
     form_options,
     legend,
     marked,
@@ -38,6 +39,7 @@ from .output import (
 _PREFIX: Final = re.compile(r"[0-9a-fA-F-]{4,36}", re.ASCII)
 _LOOKED_AT: Final = 1_000
 _TAIL_LINES: Final = 10
+_ITEMS: Final = 20
 
 
 @click.command()
@@ -60,7 +62,7 @@ def runs(target: Target, /, form: Form, **filters: Any) -> None:
         console.print(runs_table(page.runs, hostnames))
         console.print(legend(run.status for run in page.runs))
     shown = f"{number(len(page.runs))} of " if page.next_cursor else ""
-    console.print(f"{shown}{number(page.total)} {'run' if page.total == 1 else 'runs'}")
+    console.print(f"{shown}{counted(page.total or 0, 'run')}")
     if page.next_cursor:
         console.print(f"more: --cursor {page.next_cursor}", style="dim", soft_wrap=True)
 
@@ -86,12 +88,17 @@ def show(target: Target, /, run: str, form: Form) -> None:
                 lines = []  # as log_state says
     console = screen()
     console.print(fields_table(found, hostname))
-    for item in found.stats.failed_items if found.stats else ():
-        console.print(Text("  could not be read: ").append_text(said(item, 500)))
+    failed = found.stats.failed_items if found.stats else ()
+    if failed:
+        console.print("\nWhat could not be read:", style="bold")
+    for item in failed[:_ITEMS]:
+        console.print(Text("  ").append_text(said(item, 500)))
+    if len(failed) > _ITEMS:
+        console.print(f"  and {number(len(failed) - _ITEMS)} more: backuplog show --json", style="dim")
     if lines:
         console.print("\nThe end of its log:", style="bold")
         for line in lines[-_TAIL_LINES:]:
-            console.print(Text("  | ").append_text(said(line, 500)))
+            console.print(Text("  | ").append_text(said(line, 500)), soft_wrap=True)
 
 
 def find_run(store: Store, text: str) -> BackupRun:
@@ -124,17 +131,17 @@ def hostnames_of(store: Store, listed: Iterable[BackupRun]) -> dict[UUID, str]:
 
 def runs_table(listed: Iterable[BackupRun], hostnames: Mapping[UUID, str]) -> Table:
     """Make the table of runs, which fits into 80 columns."""
-    table = new_table("started UTC", "agent", "task", "status", "took", "added", "log", "id", right=("added", "log"))
+    table = new_table("started UTC", "agent", "task", "status", "took", "added", "id", right=("took", "added"))
+    table.columns[1].min_width, table.columns[-1].min_width = 16, 8  # What is short of room is the rest.
     for run in listed:
         table.add_row(
             marked(run.status),
             f"{run.start_time:%Y-%m-%d %H:%M}",
-            said(hostnames.get(run.agent_id, short(run.agent_id)), 20),
+            said(hostnames.get(run.agent_id, short(run.agent_id)), 32),
             said(run.task_type, 12),
             coloured(run.status),
-            duration(run.duration_seconds),
+            clock(run.duration_seconds),
             size(run.stats.data_added if run.stats else None),
-            size(run.log_bytes),
             short(run.id),
         )
     return table
@@ -159,7 +166,7 @@ def _fields(run: BackupRun, hostname: str | None) -> Iterator[tuple[str, Text | 
     yield "started", exact(run.start_time)
     if run.end_time:
         yield "ended", exact(run.end_time)
-    yield "took", duration(run.duration_seconds)
+    yield "took", clock(run.duration_seconds)
     yield "received", exact(run.received_at)
     if run.error_message:
         yield "error", said(run.error_message, 1_000)
@@ -186,7 +193,7 @@ def _figure(name: str, value: Any) -> Text | str:
     if name in ("data_added", "total_bytes_processed", "data_added_packed", "data_compressed"):
         return f"{size(value)} ({number(value)} bytes)"
     if name == "duration":
-        return duration(value)
+        return clock(value)
     if isinstance(value, bool):
         return "yes"
     return number(value) if isinstance(value, int) else said(str(value), 255)

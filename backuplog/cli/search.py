@@ -13,7 +13,7 @@ from backuplog.search import search_logs
 
 from .filters import query_of, run_options
 from .frame import ExitCode, store_options
-from .output import Form, form_options, print_json, print_line, progress, said, screen
+from .output import Form, counted, form_options, print_json, print_line, progress, said, screen
 
 
 @click.command()
@@ -59,7 +59,7 @@ def search(
         searched_back_to = converter.unstructure(found.searched_back_to)
         print_json({"matches": documents, "searched_back_to": searched_back_to, **rest, **counts})
     click.echo(
-        f"{number(found.matches)} lines found in {number(found.runs_done)} runs, {size(found.bytes_read)} read"
+        f"{counted(found.matches, 'line')} found in {counted(found.runs_done, 'run')}, {size(found.bytes_read)} read"
         + (f"; {number(len(unread))} logs were damaged or replaced: run backuplog check" if unread else "")
         + (f"; more: --cursor {found.next_cursor}" if found.next_cursor else ""),
         err=True,

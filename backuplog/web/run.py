@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from backuplog.agent import get_agent
 from backuplog.change import READABLE_STATES
+from backuplog.display import duration, number, size
 from backuplog.errors import AgentNotFound, CorruptLog, FieldError, InvalidQuery
 from backuplog.model import BackupRun, LogState, RunStats
 from backuplog.query import get_run
@@ -20,7 +21,6 @@ from backuplog.query import get_run
 from .index import Indexes
 from .log import find, log_routes, open_window
 from .page import Site, page_route
-from .text import duration, number, size
 
 SHOWN_ITEMS: Final = 5
 """How many failed items are shown at once; the others are folded away."""
