@@ -40,9 +40,9 @@ def read_expectations(path: Path) -> list[Expectation]:
 def _expectation(table: Any, where: str) -> Expectation:
     if not isinstance(table, dict):
         raise Refusal(f"{where}: must be a table", ExitCode.USAGE)
+    fields: dict[str, Any] = {**table}
     try:
-        lengths = {name: length_of_time(str(table[name])) for name in _LENGTHS if name in table}
-        fields: dict[str, Any] = {**table, **lengths}  # pyright: ignore[reportUnknownArgumentType]
+        fields |= {name: length_of_time(str(fields[name])) for name in _LENGTHS if name in fields}
         return Expectation(**fields)
     except (InvalidQuery, ModuleNotFoundError, TypeError, ValueError) as refusal:
         raise Refusal(f"{where}: {refusal}", ExitCode.USAGE) from refusal
