@@ -49,7 +49,7 @@ SECTIONS: Final = (
         ["backuplog"],
         [
             *("store.open_store", "store", "agent", "ingest", "append", "query", "log", "follow", "search", "scan"),
-            *("figures", "copying", "convert"),
+            *("check", "figures", "copying", "convert"),
         ],
     ),
     Section(

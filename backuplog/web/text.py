@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from backuplog.display import age, cut, duration, exact, mark, number, short, size, tone, visible
+from backuplog.display import age, clock, cut, duration, exact, mark, number, short, size, tone, visible
 from backuplog.normalise import as_time
 
 
@@ -23,6 +23,6 @@ def local_time(text: str) -> str:
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     each.__name__: each
-    for each in (number, size, duration, age, exact, iso, local_time, short, tone, mark, visible, cut)
+    for each in (number, size, clock, duration, age, exact, iso, local_time, short, tone, mark, visible, cut)
 }
 """The filters by their names in templates."""

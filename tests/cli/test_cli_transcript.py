@@ -19,6 +19,7 @@ def test_the_transcript_is_what_the_command_prints(history: str) -> None:
 
     With ``BACKUPLOG_TEST_REWRITE`` in the environment the page is written anew instead.
     """
+
     def printed(block: re.Match[str]) -> str:
         shown = CliRunner().invoke(main, ["--url", history, *block[1].split()], env={"COLUMNS": "80"})
         assert shown.exit_code == 0

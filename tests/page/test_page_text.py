@@ -94,3 +94,11 @@ def test_a_time_is_shown_in_a_picker() -> None:
     assert text.local_time("2026-11-24T02:00:00+02:00") == "2026-11-24T00:00:00"
     assert text.local_time("2026-11-24T02:00") == "2026-11-24T02:00"
     assert text.local_time("yesterday") == "yesterday"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(None, "—"), (0, "0.00 s"), (0.686, "0.69 s"), (59.9, "59.90 s"), (7_500, "2:05:00")]
+)
+def test_a_column_shows_short_durations(seconds: float | None, shown: str) -> None:
+    """Seconds have two decimals; from a minute on there are hours, minutes and seconds."""
+    assert text.clock(seconds) == shown
