@@ -39,9 +39,12 @@ def start_browser() -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Give the machine's Chromium. Without one the tests are skipped; ``.ci/run`` installs one, and names it."""
+    """Give the machine's Chromium. Without one the tests are skipped; ``.ci/run`` installs one, and names it.
+
+    It lasts as long as a module, because its event loop is in the way of tests that run one of their own.
+    """
     if find_browser() is None:
         pytest.skip(NO_BROWSER)
     with start_browser() as started:

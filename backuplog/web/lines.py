@@ -16,7 +16,7 @@ from .terminal import show, show_written
 BLOCK: Final = 64
 """How many lines the script asks for at once. They begin at the first line, or a multiple of so many behind it."""
 
-LINE_BYTES: Final = 16_384
+LINE_BYTES: Final = 8_192
 """How much of a line is read, in bytes: its beginning, and its end where that is all that is left of it."""
 
 MOST_CHARACTERS: Final = 2_048

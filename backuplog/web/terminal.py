@@ -5,9 +5,10 @@ movements of the cursor over other lines do not. What has no meaning here is mad
 """
 
 import re
+from functools import lru_cache
 from html import escape
 from itertools import groupby
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -67,6 +68,7 @@ class Shown(NamedTuple):
 
 
 PLAIN: Final = Style()
+_BLANK: Final = (" ", PLAIN)  # What is erased is this very pair, and no space that was written.
 
 _ON: Final = {1: "bold", 2: "dim", 3: "italic", 4: "underlined", 7: "inverse", 9: "struck", 21: "underlined"}
 _COLOURS: Final[dict[int, tuple[str, int | None]]] = {
@@ -93,12 +95,13 @@ def show(text: str, longest: int) -> Shown:
     if text.isprintable():
         return Shown(escape(text[:longest], quote=False), 0, len(text) > longest)
     cells: list[tuple[str, Style]] = []
-    style, column, overwritten, start = PLAIN, 0, 0, 0
+    style, column, overwritten, start, blank = PLAIN, 0, 0, 0, 0
     for control in [*_CONTROL.finditer(text), None]:
         stretch = text[start : control.start() if control else len(text)]
         if stretch:
-            cells += [(" ", PLAIN)] * (column - len(cells))
+            cells += [_BLANK] * (column - len(cells))
             cells[column : column + len(stretch)] = [(character, style) for character in stretch]
+            blank = min(blank, column)
             column += len(stretch)
         if control is None:
             break
@@ -106,12 +109,14 @@ def show(text: str, longest: int) -> Shown:
         if control["sgr"] is not None:
             style = restyled(style, control["sgr"])
         elif control["erase"] is not None:
-            _erase(cells, column, control["erase"])
+            blank = _erase(cells, column, control["erase"], blank)
         elif control["move"] == "\r":
             overwritten += column > 0
             column = 0
         elif control["move"]:
             column = max(0, column - 1)
+    while cells and cells[-1] is _BLANK:
+        cells.pop()
     return Shown(_html(cells[:longest]), overwritten, len(cells) > longest)
 
 
@@ -125,6 +130,7 @@ def show_written(text: str, longest: int) -> Shown:
     return Shown(_visible(text[:longest]), 0, len(text) > longest)
 
 
+@lru_cache(maxsize=1_024)
 def restyled(style: Style, parameters: str) -> Style:
     """Return a style after a sequence of SGR. What it does not know it passes over.
 
@@ -133,22 +139,22 @@ def restyled(style: Style, parameters: str) -> Style:
         parameters: Numbers between ``;`` or ``:``; an empty one is 0. Those after the first 32 are left out.
     """
     codes = [int(each[:4] or 0) for each in re.split("[;:]", parameters, maxsplit=_PARAMETERS)[:_PARAMETERS]]
+    colours: dict[str, int | None] = {"colour": style.colour, "ground": style.ground}
+    marks = style.marks
     while codes:
         code = codes.pop(0)
-        changed: dict[str, Any] = {}
         if code == 0:
-            style = PLAIN
+            colours, marks = {"colour": None, "ground": None}, PLAIN.marks
         elif code in _ON:
-            changed["marks"] = style.marks | {_ON[code]}
+            marks |= {_ON[code]}
         elif code in _OFF:
-            changed["marks"] = style.marks - _OFF[code]
+            marks -= _OFF[code]
         elif code in _COLOURS:
             name, colour = _COLOURS[code]
-            changed[name] = colour
+            colours[name] = colour
         elif code in _EXTENDED:
-            changed[_EXTENDED[code]], codes = _extended(codes)
-        style = attrs.evolve(style, **changed)
-    return style
+            colours[_EXTENDED[code]], codes = _extended(codes)
+    return Style(colours["colour"], colours["ground"], marks)
 
 
 def _extended(codes: list[int]) -> tuple[int | None, list[int]]:
@@ -174,13 +180,18 @@ def _nearest(channels: list[int]) -> int:
     return lit + (8 if brightest > 212 or lit == 0 else 0)  # noqa: PLR2004 - between 170 and 255
 
 
-def _erase(cells: list[tuple[str, Style]], column: int, mode: str) -> None:
-    if mode in ("", "0"):
+def _erase(cells: list[tuple[str, Style]], column: int, mode: str, blank: int) -> int:
+    """Erase the end of a line, its beginning, or both, and return up to where all is blank.
+
+    What is blank already is not blanked again: a log of 3 MB that erases time and again would take 20 s.
+    """
+    if mode != "1":
         del cells[column:]
-    elif mode == "1":
-        cells[:column] = [(" ", PLAIN)] * min(column, len(cells))
-    else:
-        cells.clear()
+    if mode in ("1", "2"):
+        end = min(column, len(cells))
+        cells[blank:end] = [_BLANK] * (end - blank)
+        return max(blank, end)
+    return blank
 
 
 def _html(cells: list[tuple[str, Style]]) -> str:

@@ -111,3 +111,19 @@ def test_a_line_of_styles_is_bounded() -> None:
 def test_what_is_written_is_shown_as_written() -> None:
     """As written, nothing takes effect, and each control is seen."""
     assert text_of(show_written("1%\r\x1b[31m2%\x7f", 100).html) == "1%^M^[[31m2%^?"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("a" * 4_000 + "\x1b[1K" * 3_000 + "b", " " * 2_048),
+        ("a" * 4_000 + "\x1b[2Kb" * 2_000, " " * 2_048),
+        ("progress\x1b[2K\rdone", "done"),
+        ("progress\x1b[1K", ""),
+        ("ab \x1b[K", "ab "),
+        ("ab\x1b[1K\rc", "c"),
+    ],
+)
+def test_what_is_erased_is_gone(line: str, shown: str) -> None:
+    """Erasing blanks what is before the cursor, or all, as often as it comes; blanks at the end are not shown."""
+    assert show(line, 2_048).html == shown
