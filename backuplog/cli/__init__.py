@@ -34,12 +34,12 @@ Exit codes:
   1    done, and there is something to look at; or nothing was found
   2    called in a wrong way, or what it was given is not valid
   3    not there: a run, an agent, a log, or the database
-  4    the store failed
+  4    the store failed, or the system did, as where a disk is full
   130  interrupted from the keyboard
 """
 
 
-@click.group(cls=Main, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("backuplog", cls=Main, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @partial(store_options, envvar="BACKUPLOG_URL")
 @click.version_option(version("backuplog"), prog_name="backuplog")
 def main() -> None:

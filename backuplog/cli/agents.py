@@ -8,13 +8,13 @@ import click
 
 from backuplog.agent import list_agents, register_agent
 from backuplog.convert import converter
-from backuplog.display import age, exact
+from backuplog.display import UNKNOWN, age, exact
 from backuplog.model import AgentToken
 from backuplog.token import issue_agent_token, list_agent_tokens, revoke_agent_token
 
 from .filters import LengthOfTime
 from .frame import ExitCode, Refusal, Target, store_options
-from .output import Form, counted, form_options, new_table, print_all, print_json, print_line, said, screen
+from .output import Form, cell, counted, form_options, new_table, print_all, print_json, print_line, screen
 
 
 @click.group(invoke_without_command=True)
@@ -30,9 +30,9 @@ def agents(ctx: click.Context, /, form: Form) -> None:
     if form != "table":
         print_all(form, "agents", map(_agent_document, known), total=len(known))
         return
-    table = new_table("hostname", "id", "registered")
+    table = new_table("hostname", "id", "registered", flexible=("hostname",))
     for agent in known:
-        table.add_row("", said(agent.hostname, 30), str(agent.id), exact(agent.registered_at))
+        table.add_row("", cell(agent.hostname or UNKNOWN), str(agent.id), exact(agent.registered_at))
     console = screen()
     if known:
         console.print(table)

@@ -2,8 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
+import attrs
 import click
 
 from backuplog.errors import InvalidQuery
@@ -12,7 +13,8 @@ from backuplog.overdue import Expectation
 from .filters import length_of_time
 from .frame import ExitCode, Refusal
 
-_LENGTHS = ("interval", "grace")
+_LENGTHS: Final = frozenset({"interval", "grace"})
+_KNOWN: Final = frozenset(field.name for field in attrs.fields(Expectation))
 
 
 def read_expectations(path: Path) -> list[Expectation]:
@@ -33,16 +35,25 @@ def read_expectations(path: Path) -> list[Expectation]:
     tables: object = document.get("expectation")
     if not isinstance(tables, list) or set(document) != {"expectation"}:
         raise Refusal(f"{name} must have tables [[expectation]] and nothing else", ExitCode.USAGE)
-    given: list[Any] = tables  # pyright: ignore[reportUnknownVariableType] - whatever TOML can hold
-    return [_expectation(table, f"{name}, expectation {place}") for place, table in enumerate(given, 1)]
+    return [
+        _expectation(table, f"{name}, expectation {place}")
+        for place, table in enumerate(cast("list[object]", tables), 1)
+    ]
 
 
-def _expectation(table: Any, where: str) -> Expectation:
+def _expectation(table: object, where: str) -> Expectation:
     if not isinstance(table, dict):
         raise Refusal(f"{where}: must be a table", ExitCode.USAGE)
-    fields: dict[str, Any] = {**table}
+    fields = cast("dict[str, Any]", table)
+    errors = [f"{name}: is not known" for name in sorted(fields.keys() - _KNOWN)]
+    for name in sorted(_LENGTHS & fields.keys()):
+        try:
+            fields[name] = length_of_time(str(fields[name]))
+        except ValueError as refusal:
+            errors.append(f"{name}: {refusal}")
+    if errors:
+        raise Refusal(f"{where}: {'; '.join(errors)}", ExitCode.USAGE)
     try:
-        fields |= {name: length_of_time(str(fields[name])) for name in _LENGTHS if name in fields}
         return Expectation(**fields)
-    except (InvalidQuery, ModuleNotFoundError, TypeError, ValueError) as refusal:
+    except (InvalidQuery, ModuleNotFoundError) as refusal:
         raise Refusal(f"{where}: {refusal}", ExitCode.USAGE) from refusal

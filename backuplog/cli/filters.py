@@ -8,12 +8,12 @@ from typing import Any, Final, TypeVar
 import click
 
 from backuplog.model import RunQuery
-from backuplog.normalise import STATUSES, as_time
+from backuplog.normalise import MAX_DURATION_SECONDS, STATUSES, as_time
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 _LENGTH: Final = re.compile(r"(\d{1,9})(s|m|h|d|w)", re.ASCII)
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 class LengthOfTime(click.ParamType[timedelta]):
@@ -44,7 +44,7 @@ class Moment(click.ParamType[datetime]):
             if _LENGTH.fullmatch(value):
                 return datetime.now(UTC) - length_of_time(value)
             return as_time(f"{value}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", value) else value)
-        except (ValueError, OverflowError):
+        except ValueError:
             self.fail("must be like 2026-11-24, 2026-11-24T03:00:00Z, or an age like 7d or 12h", param, ctx)
 
 
@@ -57,14 +57,14 @@ def length_of_time(text: str) -> timedelta:
     match = _LENGTH.fullmatch(text)
     if match is None:
         raise ValueError("must be a number and a unit: 90s, 30m, 12h, 7d or 4w")
-    try:
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
-    except OverflowError:
-        raise ValueError("must be shorter") from None
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > MAX_DURATION_SECONDS:
+        raise ValueError("must be shorter, at most 292 years")
+    return timedelta(seconds=seconds)
 
 
 def _statuses(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    return [status for status in STATUSES if status.startswith(incomplete)]
+    return [status for status in sorted(STATUSES) if status.startswith(incomplete)]
 
 
 _KINDS: Final = (

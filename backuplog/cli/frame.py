@@ -1,8 +1,11 @@
 """What the commands share: which store to use, errors in one line, and exit codes that scripts can use."""
 
+import io
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
@@ -11,9 +14,10 @@ from uuid import UUID
 import attrs
 import click
 
-from backuplog.display import cut
-from backuplog.errors import BackuplogError, SchemaOutdated
+from backuplog.display import visible
+from backuplog.errors import AgentNotFound, BackendNotFound, BackuplogError, RunNotFound, SchemaOutdated
 from backuplog.model import DEFAULT_TENANT
+from backuplog.observe import Observer
 from backuplog.store import Store, open_store
 
 DEFAULT_URL: Final = "sqlite:///backups.db"
@@ -34,9 +38,16 @@ class ExitCode(IntEnum):
     MISSING = 3
     """What it was asked for is not there: a run, an agent, a log, or the database."""
     FAILED = 4
-    """The store failed."""
+    """The store failed, or the system did, as where a disk is full."""
     INTERRUPTED = 130
     """It was interrupted from the keyboard."""
+
+
+# What the library says to programmers, as users of the command do it.
+_SAID: Final[Mapping[str, str]] = {
+    str(AgentNotFound()): "no such agent: see backuplog agents, or make it known with backuplog agents register",
+    str(RunNotFound()): "no such run: see backuplog runs",
+}
 
 
 class Refusal(click.ClickException):
@@ -50,17 +61,21 @@ class Refusal(click.ClickException):
     @classmethod
     def of(cls, error: BackuplogError) -> "Refusal":
         """Return what to say of an error."""
+        message = _SAID.get(str(error), str(error))
         if isinstance(error, SchemaOutdated):
-            message = str(error).replace("open it once with migrate=True", "run backuplog migrate")
+            message = message.replace("open it once with migrate=True", "run backuplog migrate")
+        if isinstance(error, SchemaOutdated) or error.http_status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
             return cls(message, ExitCode.MISSING)
-        if error.http_status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-            return cls(str(error), ExitCode.MISSING)
-        is_failure = error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        return cls(str(error), ExitCode.FAILED if is_failure else ExitCode.USAGE)
+        is_failure = error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, BackendNotFound)
+        return cls(message, ExitCode.FAILED if is_failure else ExitCode.USAGE)
 
     def show(self, file: Any = None) -> None:
         """Print it to standard error."""
-        click.echo(f"error: {cut(' '.join(self.message.split()), 2_000)}", file=file, err=file is None)
+        click.echo(f"error: {_on_one_line(self.message)}", file=file, err=file is None)
+
+
+def _on_one_line(text: str) -> str:
+    return visible(" ".join(text.split()))
 
 
 @attrs.frozen(kw_only=True)
@@ -75,28 +90,63 @@ class Target:
     url: str = attrs.field(default=DEFAULT_URL, repr=False)  # It may hold a password.
     tenant: UUID = DEFAULT_TENANT
 
-    def open(self, *, migrate: bool = False) -> Store:
+    def open(self, *, migrate: bool = False, observers: Sequence[Observer] = ()) -> Store:
         """Open the store. Without ``migrate`` nothing is made where there is none."""
-        return open_store(self.url, tenant_id=self.tenant, migrate=migrate)
+        return open_store(self.url, tenant_id=self.tenant, migrate=migrate, observers=observers)
+
+
+class _Told(logging.Handler):
+    """Prints what the library warns of on standard error, such as that a call is tried again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        click.echo(f"{record.levelname.lower()}: {_on_one_line(record.getMessage())}", err=True)
 
 
 class Main(click.Group):
     """The group of all commands, which turns what goes wrong into one line and an exit code."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read what stands before the name of a command; this may print help."""
+        with _in_one_line(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
+        logger, told = logging.getLogger("backuplog"), _Told(logging.WARNING)
+        logger.addHandler(told)
         try:
-            returned = super().invoke(ctx)
-            sys.stdout.flush()
-        except BackuplogError as error:
-            raise Refusal.of(error) from error
-        except BrokenPipeError:
-            # Whoever read has seen enough. What is left in the buffer would fail once more at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(ExitCode.DONE)
-        except KeyboardInterrupt:
-            ctx.exit(ExitCode.INTERRUPTED)
-        return returned
+            with _in_one_line(ctx):
+                return super().invoke(ctx)
+        finally:
+            logger.removeHandler(told)
+
+
+@contextmanager
+def _in_one_line(ctx: click.Context) -> Generator[None]:
+    """Turn what goes wrong into one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where letters of other languages cannot be printed
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BackuplogError as error:
+        raise Refusal.of(error) from error
+    except BrokenPipeError:  # Whoever read has seen enough.
+        _leave_output()
+        ctx.exit(ExitCode.DONE)
+    except OSError as error:
+        _leave_output()
+        raise Refusal(f"the system says: {error.strerror or error}", ExitCode.FAILED) from error
+    except KeyboardInterrupt:
+        ctx.exit(ExitCode.INTERRUPTED)
+
+
+def _leave_output() -> None:
+    """Write no more to standard output: what is left in its buffer would fail once more at the end."""
+    with suppress(OSError):  # Where it is no file, there is nothing to leave.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def store_options(command: _Decorated, *, envvar: str | None = None) -> _Decorated:

@@ -17,8 +17,8 @@ from .runs import find_run
 
 # Colours and other looks of text (SGR) are all that a terminal is to obey.
 _LOOKS: Final = re.compile(r"(\x1b\[[0-9;:]{0,64}m)", re.ASCII)
-# An escape sequence may go on in the next piece.
-_BEGUN: Final = re.compile(r"\x1b(\[[0-9;:]{0,64})?\Z", re.ASCII)
+# An escape sequence may go on in the next piece, and so may the end of a line.
+_BEGUN: Final = re.compile(r"(\x1b(\[[0-9;:]{0,64})?|\r)\Z", re.ASCII)
 
 
 @click.command()
@@ -43,15 +43,18 @@ def log(target: Target, /, run: str, tail: int | None, *, follow: bool, raw: boo
             pieces = [tail_log(store, run_id, tail)]
         else:
             pieces = follow_log(store, run_id) if follow else iter_log(store, run_id)
-        if sys.stdout.isatty() and not raw:
-            pieces = harmless(pieces)
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+        is_shown = sys.stdout.isatty() and not raw
+        try:
+            for piece in harmless(pieces) if is_shown else pieces:
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+        finally:
+            if is_shown:
+                click.echo("\x1b[0m", nl=False)  # Its colours end with it, wherever it ends.
 
 
 def harmless(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Return what a terminal may show: colours stay; all else that it would obey becomes visible."""
+    r"""Return what a terminal may show: colours stay, ``\r`` ends a line, all else that it would obey is visible."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rest = ""
     for piece in pieces:
@@ -59,9 +62,11 @@ def harmless(pieces: Iterable[bytes]) -> Iterator[bytes]:
         begun = _BEGUN.search(text)
         text, rest = (text[: begun.start()], text[begun.start() :]) if begun else (text, "")
         yield _visible(text).encode()
-    yield _visible(rest + decoder.decode(b"", final=True)).encode() + b"\x1b[0m"
+    yield _visible(rest + decoder.decode(b"", final=True)).encode()
 
 
 def _visible(text: str) -> str:
+    # What was written over in place is seen as well, so that nothing hides what came before it.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
     # What is split off at odd places are looks.
-    return "".join(part if at % 2 else visible(part) for at, part in enumerate(_LOOKS.split(text)))
+    return "".join(part if at % 2 else visible(part) for at, part in enumerate(_LOOKS.split(lines)))

@@ -1,7 +1,7 @@
 """How a command says what it has found: tables for people, JSON for programs, and progress while it takes long."""
 
 import json
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -44,19 +44,25 @@ def form_options(command: _Decorated) -> _Decorated:
     return as_json(as_lines(click.option("--table", "form", flag_value="table", default=True, hidden=True)(command)))
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the frame, for which it is no error: rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def screen() -> Console:
     """Return the console for people: colours only on a terminal, and nothing in a text is taken for markup."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return _Screen(highlight=False, markup=False, emoji=False)
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    """Print one JSON document, in ASCII: no terminal obeys anything in it, and every encoding can hold it."""
+    click.echo(json.dumps(document, indent=2))
 
 
 def print_line(document: Any) -> None:
     """Print a JSON document on a line of its own."""
-    click.echo(json.dumps(document, ensure_ascii=False))
+    click.echo(json.dumps(document))
 
 
 def print_all(form: Form, name: str, documents: Iterable[Mapping[str, Any]], **rest: Any) -> None:
@@ -68,11 +74,18 @@ def print_all(form: Form, name: str, documents: Iterable[Mapping[str, Any]], **r
         print_json({name: list(documents), **rest})
 
 
-def new_table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """Make a table whose lines are never wrapped; the first column is for marks."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+def new_table(*columns: str, right: Collection[str] = (), flexible: Collection[str] = ()) -> Table:
+    """Make a table with one line for each row; its first column is for marks.
+
+    Args:
+        columns: The headings of the other columns.
+        right: Those that are aligned on the right.
+        flexible: Those that become narrower where there is too little room, the widest first. They are for cells.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("", *columns):
-        table.add_column(name, justify="right" if name in set(right) else "left", no_wrap=True, overflow="ellipsis")
+        justify: Literal["left", "right"] = "right" if name in right else "left"
+        table.add_column(name, justify=justify, no_wrap=name not in flexible, overflow="ellipsis")
     return table
 
 
@@ -83,7 +96,12 @@ def marked(status: str) -> Text:
 
 def coloured(status: str) -> Text:
     """Return a status in its colour."""
-    return Text(cut(status, 20), STYLES[tone(status)])
+    return Text(cut(status, 20), STYLES[tone(status)], no_wrap=True, overflow="ellipsis")
+
+
+def cell(text: str, longest: int = 30) -> Text:
+    """Return what somebody else has said for a flexible column of a table."""
+    return Text(cut(" ".join(text.split()), longest), no_wrap=True, overflow="ellipsis")
 
 
 def said(text: str | None, longest: int = 60) -> Text:
@@ -103,21 +121,29 @@ def legend(statuses: Iterable[str]) -> Text:
     return Text("  ".join(f"{MARKS[each]} {names.get(each, each)}" for each in MARKS if each in tones), "dim")
 
 
+def counted(count: int | None, noun: str) -> str:
+    """Return a number of things, as in 1 run or 1,234 runs."""
+    return f"{number(count)} {noun if count == 1 else f'{noun}s'}"
+
+
 @contextmanager
-def progress(what: str, total: float | None, *, in_bytes: bool = True) -> Generator[Callable[[float], None]]:
+def progress(
+    what: str, total: float | None, *, in_bytes: bool = True, console: Console | None = None
+) -> Generator[Callable[[float], None]]:
     """Show how far something has come, on a terminal, and never in what a program reads.
 
     Args:
         what: What is done.
         total: How much there is to do; None if that is unknown.
         in_bytes: Whether it is counted in bytes.
+        console: The terminal that is printed on meanwhile, whose lines then stand above the bar.
 
     Yields:
         A function that takes how much is done by now.
     """
-    console = Console(stderr=True)
-    counted = (DownloadColumn(binary_units=True), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
-    columns = (TextColumn("{task.description}"), BarColumn(), *counted, TimeRemainingColumn())
+    console = console or Console(stderr=True)
+    amount = (DownloadColumn(binary_units=True), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
+    columns = (TextColumn("{task.description}"), BarColumn(), *amount, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
         task = shown.add_task(what, total=total)
         yield lambda done: shown.update(task, completed=done)

@@ -1,25 +1,28 @@
 """``backuplog latest``, ``summary`` and ``overdue``: what ran last, what runs come to, and what is missing."""
 
+from collections.abc import Sized
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 from uuid import UUID
 
 import click
+import humanize
 from rich.text import Text
 
 from backuplog.display import UNKNOWN, age, clock, duration, number, short, size
 from backuplog.http.pages import entry_document
+from backuplog.normalise import FAILED_STATUSES
 from backuplog.overdue import find_overdue
 from backuplog.report import GroupBy, latest_runs, summarize_runs
 
 from .expectations import read_expectations
 from .filters import kind_options, query_of, run_options
 from .frame import ExitCode, Target, store_options
-from .output import Form, coloured, counted, form_options, legend, marked, new_table, print_all, said, screen
+from .output import Form, cell, coloured, counted, form_options, legend, marked, new_table, print_all, screen
 from .runs import hostnames_of
 
-EXPECTATIONS = click.option(
+_EXPECTATIONS: Final = click.option(
     "--expectations",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
@@ -42,17 +45,18 @@ def latest(target: Target, /, form: Form, limit: int, **filters: Any) -> None:
     with target.open() as store:
         entries = latest_runs(store, query_of(**filters), now=now)
         entries.sort(key=lambda each: (not each.consecutive_failures, -(each.age_seconds or float("inf"))))
-        hostnames = hostnames_of(store, [each.last_run for each in entries[:limit]])
+        hostnames = hostnames_of(store, (each.agent_id for each in entries[:limit]))
     if form != "table":
         print_all(form, "latest", map(entry_document, entries[:limit]), total=len(entries))
         return
-    table = new_table("agent", "policy", "task", "last run", "", "last success", "failures", right=("failures",))
+    columns = ("agent", "policy", "task", "status", "last run", "last success", "failures")
+    table = new_table(*columns, right=("failures",), flexible=("agent", "task", "status"))
     for each in entries[:limit]:
         table.add_row(
             marked(each.last_run.status),
-            said(hostnames.get(each.agent_id, short(each.agent_id)), 20),
+            cell(hostnames.get(each.agent_id, short(each.agent_id))),
             short(each.policy_id),
-            said(each.task_type, 12),
+            cell(each.task_type),
             coloured(each.last_run.status),
             age(each.last_run.began_at, now),
             age(each.last_success.ended_at, now) if each.last_success else "never",
@@ -63,34 +67,40 @@ def latest(target: Target, /, form: Form, limit: int, **filters: Any) -> None:
         console.print(table)
         console.print(legend(each.last_run.status for each in entries[:limit]))
     failing = sum(each.consecutive_failures > 0 for each in entries)
-    more = f", {number(len(entries) - limit)} of them not shown" if len(entries) > limit else ""
-    console.print(f"{number(len(entries))} in all{more}; {number(failing)} failing")
+    console.print(f"{number(len(entries))} in all{_not_shown(entries, limit)}; {number(failing)} failing")
 
 
 @click.command()
 @click.option("--group-by", type=click.Choice(get_args(GroupBy)), required=True, help="What to group runs by.")
 @run_options
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The most groups to print.")
 @form_options
 @store_options
 @click.pass_obj
-def summary(target: Target, /, form: Form, group_by: GroupBy, **filters: Any) -> None:
-    """Show what runs come to: how many there are, how many succeeded, how long they took, and their bytes."""
+def summary(target: Target, /, form: Form, group_by: GroupBy, limit: int, **filters: Any) -> None:
+    """Show what runs come to: how many there are, how many succeeded, how long they took, and their bytes.
+
+    All runs that match are read: give --since if there are many.
+    """
     with target.open() as store:
         groups = summarize_runs(store, query_of(**filters), group_by=group_by)
+        shown = groups[:limit]
+        agents = [each.key for each in shown if group_by == "agent" and isinstance(each.key, UUID)]
+        hostnames = hostnames_of(store, agents) if agents else {}
     if form != "table":
-        print_all(form, "groups", map(entry_document, groups), total=len(groups))
+        print_all(form, "groups", map(entry_document, shown), total=len(groups))
         return
-    names = ("runs", "success", "failed", "took", "added", "processed", "logs")
-    table = new_table(group_by.replace("_", " "), *names, right=names)
-    for each in groups:
-        failed = each.by_status.get("failed", 0) + each.by_status.get("lost", 0)
+    key, names = group_by.replace("_", " "), ("runs", "success", "failed", "took", "added", "processed", "logs")
+    table = new_table(key, *names, right=names, flexible=(key,))
+    for each in shown:
+        name = hostnames.get(each.key, short(each.key)) if isinstance(each.key, UUID) else str(each.key)
         table.add_row(
             "",
-            said(short(each.key) if isinstance(each.key, UUID) else str(each.key), 36),
+            cell(name),
             number(each.runs),
             UNKNOWN if each.success_rate is None else f"{each.success_rate:.0%}",
-            number(failed) if failed else "",
-            clock(each.duration_seconds),
+            number(sum(each.by_status.get(status, 0) for status in FAILED_STATUSES)),
+            humanize.naturaldelta(each.duration_seconds),
             size(each.data_added),
             size(each.total_bytes_processed),
             size(each.log_bytes),
@@ -98,11 +108,12 @@ def summary(target: Target, /, form: Form, group_by: GroupBy, **filters: Any) ->
     console = screen()
     if groups:
         console.print(table)
-    console.print(f"{counted(sum(each.runs for each in groups), 'run')} in {counted(len(groups), 'group')}")
+    runs = counted(sum(each.runs for each in groups), "run")
+    console.print(f"{runs} in {counted(len(groups), 'group')}{_not_shown(groups, limit)}")
 
 
 @click.command()
-@EXPECTATIONS
+@_EXPECTATIONS
 @form_options
 @store_options
 @click.pass_context
@@ -112,16 +123,17 @@ def overdue(ctx: click.Context, /, form: Form, expectations: Path) -> None:
     expected = read_expectations(expectations)
     with ctx.obj.open() as store:
         found = find_overdue(store, expected, now=now)
-        hostnames = hostnames_of(store, [each.last_reported for each in found if each.last_reported])
+        hostnames = hostnames_of(store, (each.expectation.agent_id for each in found if each.expectation.agent_id))
     if form == "table":
-        table = new_table("policy", "agent", "task", "expected", "late by", "last good run")
+        columns = ("policy", "agent", "task", "expected", "late by", "last good run")
+        table = new_table(*columns, flexible=("agent", "task"))
         for each in found:
             agent_id = each.expectation.agent_id
             table.add_row(
                 Text("…" if each.is_running else "x", "blue" if each.is_running else "bold red"),
                 short(each.expectation.policy_id),
-                "any" if agent_id is None else said(hostnames.get(agent_id, short(agent_id)), 20),
-                said(each.expectation.task_type, 12),
+                "any" if agent_id is None else cell(hostnames.get(agent_id, short(agent_id))),
+                cell(each.expectation.task_type),
                 age(each.expected_at, now) if each.expected_at else UNKNOWN,
                 duration(each.late_seconds),
                 age(each.last_reported.ended_at, now) if each.last_reported else "never",
@@ -135,3 +147,8 @@ def overdue(ctx: click.Context, /, form: Form, expectations: Path) -> None:
         print_all(form, "overdue", map(entry_document, found), total=len(found))
     if found:
         ctx.exit(ExitCode.FOUND)
+
+
+def _not_shown(entries: Sized, limit: int) -> str:
+    more = len(entries) - limit
+    return f", {number(more)} of them not shown" if more > 0 else ""

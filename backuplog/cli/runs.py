@@ -2,27 +2,32 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
 import attrs
 import click
+import humanize
 from rich.table import Table
 from rich.text import Text
 
 from backuplog.convert import run_document
-from backuplog.display import clock, exact, number, short, size
+from backuplog.display import cut, exact, number, short, size
 from backuplog.errors import LogExpired, LogLost
+from backuplog.http.response import listed_run
 from backuplog.log import tail_log
 from backuplog.model import BackupRun, RunQuery, RunStats
 from backuplog.normalise import FAILED_STATUSES, as_uuid
-from backuplog.query import get_run, query_runs
+from backuplog.query import all_runs, get_run, query_runs
 from backuplog.store import Store
 
 from .filters import query_of, run_options
 from .frame import ExitCode, Refusal, Target, store_options
 from .output import (
     Form,
+    cell,
     coloured,
     counted,
     form_options,
@@ -39,7 +44,8 @@ from .output import (
 _PREFIX: Final = re.compile(r"[0-9a-fA-F-]{4,36}", re.ASCII)
 _LOOKED_AT: Final = 1_000
 _TAIL_LINES: Final = 10
-_ITEMS: Final = 20
+_TAIL_BYTES: Final = 65_536
+_MOST_ITEMS: Final = 10
 
 
 @click.command()
@@ -54,15 +60,15 @@ def runs(target: Target, /, form: Form, **filters: Any) -> None:
     with target.open() as store:
         page = query_runs(store, query_of(**filters))
         if form != "table":
-            print_all(form, "runs", map(run_document, page.runs), total=page.total, next_cursor=page.next_cursor)
+            print_all(form, "runs", map(listed_run, page.runs), total=page.total, next_cursor=page.next_cursor)
             return
-        hostnames = hostnames_of(store, page.runs)
+        hostnames = hostnames_of(store, (run.agent_id for run in page.runs))
     console = screen()
     if page.runs:
         console.print(runs_table(page.runs, hostnames))
         console.print(legend(run.status for run in page.runs))
     shown = f"{number(len(page.runs))} of " if page.next_cursor else ""
-    console.print(f"{shown}{counted(page.total or 0, 'run')}")
+    console.print(f"{shown}{counted(page.total, 'run')}")
     if page.next_cursor:
         console.print(f"more: --cursor {page.next_cursor}", style="dim", soft_wrap=True)
 
@@ -79,26 +85,29 @@ def show(target: Target, /, run: str, form: Form) -> None:
         if form != "table":
             (print_json if form == "json" else print_line)(run_document(found))
             return
-        hostname = hostnames_of(store, [found]).get(found.agent_id)
-        lines: list[str] = []
-        if found.status in FAILED_STATUSES:
-            try:
-                lines = tail_log(store, found.id, _TAIL_LINES).decode("utf-8", "replace").splitlines()
-            except (LogExpired, LogLost):
-                lines = []  # as log_state says
+        hostname = hostnames_of(store, [found.agent_id]).get(found.agent_id)
+        lines = _end_of_log(store, found) if found.status in FAILED_STATUSES else []
     console = screen()
     console.print(fields_table(found, hostname))
-    failed = found.stats.failed_items if found.stats else ()
-    if failed:
-        console.print("\nWhat could not be read:", style="bold")
-    for item in failed[:_ITEMS]:
-        console.print(Text("  ").append_text(said(item, 500)))
-    if len(failed) > _ITEMS:
-        console.print(f"  and {number(len(failed) - _ITEMS)} more: backuplog show --json", style="dim")
+    items = found.stats.failed_items if found.stats else ()
+    if items:
+        console.print("\nCould not be read:", style="bold")
+    for item in items[:_MOST_ITEMS]:
+        console.print(Text("  ").append_text(said(item, 500)), soft_wrap=True)
+    if len(items) > _MOST_ITEMS:
+        console.print(f"  and {number(len(items) - _MOST_ITEMS)} more: see --json")
     if lines:
         console.print("\nThe end of its log:", style="bold")
-        for line in lines[-_TAIL_LINES:]:
-            console.print(Text("  | ").append_text(said(line, 500)), soft_wrap=True)
+    for line in lines:
+        console.print(Text(f"  | {cut(line, 500)}"), soft_wrap=True)
+
+
+def _end_of_log(store: Store, run: BackupRun) -> list[str]:
+    try:
+        end = tail_log(store, run.id, _TAIL_LINES)
+    except (LogExpired, LogLost):
+        return []  # as its fields say
+    return end[-_TAIL_BYTES:].decode("utf-8", "replace").rstrip().splitlines()[-_TAIL_LINES:]
 
 
 def find_run(store: Store, text: str) -> BackupRun:
@@ -114,33 +123,35 @@ def find_run(store: Store, text: str) -> BackupRun:
         pass
     if not _PREFIX.fullmatch(text):
         raise Refusal("RUN must be the id of a run, or at least its first 4 characters", ExitCode.USAGE)
-    page = query_runs(store, RunQuery(limit=_LOOKED_AT, with_total=False))
-    found = [run for run in page.runs if str(run.id).startswith(text.lower())]
+    newest = islice(all_runs(store, RunQuery()), _LOOKED_AT)
+    found = [run.id for run in newest if str(run.id).startswith(text.lower())]
     if not found:
-        raise Refusal(f"none of the newest {_LOOKED_AT:,} runs has an id that begins with {text}", ExitCode.MISSING)
+        raise Refusal(
+            f"none of the newest {number(_LOOKED_AT)} runs has an id that begins with {text}", ExitCode.MISSING
+        )
     if len(found) > 1:
         raise Refusal(f"{len(found)} runs have an id that begins with {text}: give more of it", ExitCode.USAGE)
-    return found[0]
+    return get_run(store, found[0])
 
 
-def hostnames_of(store: Store, listed: Iterable[BackupRun]) -> dict[UUID, str]:
-    """Return the hostnames of the agents of some runs, as far as they are known."""
-    agents = store.call(store.backend.list_agents, {run.agent_id for run in listed})
+def hostnames_of(store: Store, agent_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Return the hostnames of agents, as far as they are known."""
+    agents = store.call(store.backend.list_agents, set(agent_ids))
     return {agent.id: agent.hostname for agent in agents if agent.hostname is not None}
 
 
 def runs_table(listed: Iterable[BackupRun], hostnames: Mapping[UUID, str]) -> Table:
     """Make the table of runs, which fits into 80 columns."""
-    table = new_table("started UTC", "agent", "task", "status", "took", "added", "id", right=("took", "added"))
-    table.columns[1].min_width, table.columns[-1].min_width = 16, 8  # What is short of room is the rest.
+    columns = ("started UTC", "agent", "task", "status", "took", "added", "id")
+    table = new_table(*columns, right=("took", "added"), flexible=("agent", "task", "status"))
     for run in listed:
         table.add_row(
             marked(run.status),
             f"{run.start_time:%Y-%m-%d %H:%M}",
-            said(hostnames.get(run.agent_id, short(run.agent_id)), 32),
-            said(run.task_type, 12),
+            cell(hostnames.get(run.agent_id, short(run.agent_id))),
+            cell(run.task_type),
             coloured(run.status),
-            clock(run.duration_seconds),
+            humanize.naturaldelta(run.duration_seconds),
             size(run.stats.data_added if run.stats else None),
             short(run.id),
         )
@@ -166,7 +177,7 @@ def _fields(run: BackupRun, hostname: str | None) -> Iterator[tuple[str, Text | 
     yield "started", exact(run.start_time)
     if run.end_time:
         yield "ended", exact(run.end_time)
-    yield "took", clock(run.duration_seconds)
+    yield "took", _length(run.duration_seconds)
     yield "received", exact(run.received_at)
     if run.error_message:
         yield "error", said(run.error_message, 1_000)
@@ -184,16 +195,22 @@ def _fields(run: BackupRun, hostname: str | None) -> Iterator[tuple[str, Text | 
             yield name.replace("_", " "), _figure(name, value)
 
 
+def _length(seconds: float) -> str:
+    unit = "seconds" if seconds >= 1 else "milliseconds"
+    return humanize.precisedelta(timedelta(seconds=seconds), minimum_unit=unit, format="%.1f")
+
+
 def _known(model: attrs.AttrsInstance) -> Iterator[tuple[str, Any]]:
-    values = ((field.name, getattr(model, field.name)) for field in attrs.fields(type(model)))
-    return ((name, value) for name, value in values if value not in (None, (), False))
+    """Return what is known: 0 is, and so is no; None is not."""
+    values = ((field, getattr(model, field.name)) for field in attrs.fields(type(model)))
+    return ((field.name, value) for field, value in values if value != field.default)
 
 
 def _figure(name: str, value: Any) -> Text | str:
     if name in ("data_added", "total_bytes_processed", "data_added_packed", "data_compressed"):
         return f"{size(value)} ({number(value)} bytes)"
     if name == "duration":
-        return clock(value)
+        return _length(value)
     if isinstance(value, bool):
-        return "yes"
+        return "yes" if value else "no"
     return number(value) if isinstance(value, int) else said(str(value), 255)

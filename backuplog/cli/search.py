@@ -3,17 +3,18 @@
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.text import Text
 
 from backuplog.convert import converter
-from backuplog.display import number, short, size
+from backuplog.display import cut, short, size
 from backuplog.http.searching import match_document
 from backuplog.scan import LogMatch
 from backuplog.search import search_logs
 
 from .filters import query_of, run_options
 from .frame import ExitCode, store_options
-from .output import Form, counted, form_options, print_json, print_line, progress, said, screen
+from .output import Form, counted, form_options, print_json, print_line, progress, screen
 
 
 @click.command()
@@ -32,7 +33,10 @@ def search(
     ctx: click.Context, /, form: Form, text: str, limit: int, *, ignore_case: bool, context_lines: int, **filters: Any
 ) -> None:
     """Print the lines of logs that hold TEXT, newest run first. Exits with 1 if there is none."""
-    with ctx.obj.open() as store, progress("searching", None) as show:
+    console = screen()
+    # On one terminal the lines that are found stand above the bar, for which it has to be the same console.
+    shown_on = console if console.is_terminal else None
+    with ctx.obj.open() as store, progress("searching", None, console=shown_on) as show:
         found = search_logs(
             store,
             text,
@@ -47,7 +51,7 @@ def search(
         for match in found:
             show(found.bytes_read)
             if form == "table":
-                _print_match(match)
+                _print_match(console, match)
             elif form == "nl":
                 print_line(match_document(match))
             else:
@@ -60,7 +64,7 @@ def search(
         print_json({"matches": documents, "searched_back_to": searched_back_to, **rest, **counts})
     click.echo(
         f"{counted(found.matches, 'line')} found in {counted(found.runs_done, 'run')}, {size(found.bytes_read)} read"
-        + (f"; {number(len(unread))} logs were damaged or replaced: run backuplog check" if unread else "")
+        + (f"; damaged or replaced: {counted(len(unread), 'log')}, run backuplog check" if unread else "")
         + (f"; more: --cursor {found.next_cursor}" if found.next_cursor else ""),
         err=True,
     )
@@ -68,11 +72,10 @@ def search(
         ctx.exit(ExitCode.FOUND)
 
 
-def _print_match(match: LogMatch) -> None:
-    console = screen()
+def _print_match(console: Console, match: LogMatch) -> None:
     place = f"{short(match.run.id)} {match.run.start_time:%Y-%m-%d %H:%M}"
     first = match.line_number - len(match.before)
-    for number_of, line in enumerate((*match.before, match.line, *match.after), first):
-        mark = ":" if number_of == match.line_number else "-"
-        text = Text(f"{place} {number_of}{mark} ", "dim").append_text(said(line.decode("utf-8", "replace"), 1_024))
-        console.print(text, soft_wrap=True)
+    for line_number, line in enumerate((*match.before, match.line, *match.after), first):
+        mark = ":" if line_number == match.line_number else "-"
+        text = Text(f"{place} {line_number}{mark} ", "dim", end="")
+        console.print(text, Text(cut(line.decode("utf-8", "replace"), 1_024)), sep="", soft_wrap=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from backuplog.http import Guard
+from backuplog.observe import LoggingObserver
 
 from .expectations import read_expectations
 from .filters import LengthOfTime
@@ -58,7 +59,10 @@ def serve(
         raise Refusal(f"serve needs {missing.name}: pip install 'backuplog[web]'", ExitCode.USAGE) from missing
     is_local = _is_local(host)
     expected = [] if expectations is None else read_expectations(expectations)
-    with target.open(migrate=True) as store, _listening(host, port) as listening:
+    with (
+        target.open(migrate=True, observers=(LoggingObserver(),)) as store,
+        _listening(host, port) as listening,
+    ):
         app: ASGIApp = web.application(
             store, guard=Guard(), page=is_local if page is None else page, expectations=expected, recent=recent
         )

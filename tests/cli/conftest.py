@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,24 @@ from backuplog.cli import main
 Call = Callable[..., Result]
 RESULTS = Path(__file__).parent.parent / "data" / "results"
 RECEIVED_AT = datetime(2026, 11, 24, 5, tzinfo=UTC)
+
+RESULTS = Path(__file__).parent.parent / "data" / "results"
+
+
+@pytest.fixture
+def history(url: str) -> dict[str, Any]:
+    """Fill the store with the results of real restic and borg runs, and give the file that describes them."""
+    index: dict[str, Any] = json.loads((RESULTS / "results.json").read_text())
+    with backuplog.open_store(url) as store:
+        for hostname, agent_id in index["agents"].items():
+            backuplog.register_agent(store, agent_id, hostname=hostname)
+        for result in index["results"]:
+            took = timedelta(seconds=result["durationSeconds"])
+            ended = datetime.fromisoformat(result["startTime"]) + took
+            payload = {**result, "endTime": ended.isoformat(), "log": (RESULTS / result["log"]).read_bytes()}
+            agent_id = index["agents"][result["agent"]]
+            backuplog.ingest_task_results(store, [(agent_id, payload)], received_at=ended)
+    return index
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,169 +1,213 @@
-"""What the command shows of runs and logs: runs, show, log."""
+"""Looking at runs: ``backuplog runs`` and ``backuplog show``."""
 
-import json
-import os
-import pty
-import signal
-import subprocess
-import sys
+import re
 from collections.abc import Callable
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from click.testing import Result
+from rich.cells import cell_len
 
 import backuplog
-from backuplog.testing.common import payload
+from backuplog.convert import run_document
+from backuplog.http.response import listed_run
+from reported import HOSTILE, report_run
 
-Call = Callable[..., Result]
-RESULTS = Path(__file__).parent.parent / "data" / "results"
-WARNING = "9a1506c6-1e24-5d81-8d6d-9b248f231255"
-FAILED = "dd943cd2-752b-5687-8eb7-dff33bb5fcc3"
-HOSTILE = "\x1b]0;x\x07\x1b[2J[red]\u202e\n" * 20
-SGR = b"\x1b[31mred\x1b[0m\n"
+Call = Callable[..., Any]
 
-pytestmark = pytest.mark.usefixtures("history")
+HARMFUL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What no terminal is to be given but by us."""
 
 
-def command(*arguments: str) -> list[str]:
-    """Give the command as a process of its own."""
-    return [sys.executable, "-m", "backuplog", *arguments]
+def lines_of(text: str) -> list[str]:
+    """Give the lines of a table, none of which is wider than 80 columns or was wrapped."""
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert max(map(cell_len, lines)) <= 80
+    return lines
 
 
-def test_runs_are_listed_newest_first(call: Call, ask: Callable[..., Any]) -> None:
-    """People see a line for each, a legend and the total, in 80 columns; programs see the fields of the contract."""
-    lines = call("runs", env={"COLUMNS": "80"}).stdout.splitlines()
-    assert lines[0].split() == ["started", "UTC", "agent", "task", "status", "took", "added", "id"]
-    assert lines[1].split() == "! 2026-11-24 04:38 web-01 backup warning 0.69 s 3.8 KiB 9a1506c6".split()  # noqa: SIM905
-    assert "".join(line[0] for line in lines[1:12]) == "!+x-++x+x++"
-    assert lines[12:] == ["+ success  ! warning  x failed or lost  - cancelled", "11 runs"]
-    assert max(map(len, lines)) <= 80
-    listed = ask("runs")
-    assert (listed["total"], len(listed["runs"]), listed["next_cursor"]) == (11, 11, None)
-    assert listed["runs"][0]["stats"]["data_added"] == 3_917
-    assert [json.loads(line) for line in call("runs", "--nl").stdout.splitlines()] == listed["runs"]
+def test_runs_are_a_table_for_people(history: dict[str, Any], call: Call) -> None:
+    """The newest run comes first, with its mark, agent, figures and the beginning of its id; marks and total below."""
+    head, first, *rest = lines_of(call("runs").stdout)
+    assert head.split() == ["started", "UTC", "agent", "task", "status", "took", "added", "id"]
+    assert first == "! 2026-11-24 04:38 web-01  backup warning     a moment   3.8 KiB 9a1506c6"
+    assert len(rest) == len(history["results"]) + 1
+    assert "…" not in "".join(rest)
+    assert rest[-2:] == ["+ success  ! warning  x failed or lost  - cancelled", "11 runs"]
 
 
-def test_runs_are_filtered_and_paged(ask: Callable[..., Any], call: Call) -> None:
-    """Every filter of a query is an option, and a cursor leads on."""
-    agent = ask("runs")["runs"][0]["agent_id"]
-    assert ask("runs", "--agent", agent, "--status", "failed", "--status", "warning")["total"] == 2
-    assert ask("runs", "--task-type", "check", "--since", "2026-11-24T04:00:30Z")["total"] == 2
-    assert ask("runs", "--until", "2026-11-24")["total"] == 0
-    assert ask("runs", "--snapshot", "4b20bb60", "--since", "99w")["total"] == 1
-    first = ask("runs", "--limit", "6")
-    rest = ask("runs", "--limit", "6", "--cursor", first["next_cursor"])
-    assert len({run["id"] for run in (*first["runs"], *rest["runs"])}) == 11
-    assert f"6 of 11 runs\nmore: --cursor {first['next_cursor']}" in call("runs", "--limit", "6").stdout
+def test_pages_follow_each_other(history: dict[str, Any], call: Call, ask: Call) -> None:
+    """A page that is not the last ends with the cursor of the next, for people and in JSON."""
+    page = ask("runs", "--limit", "6")
+    assert (len(page["runs"]), page["total"]) == (6, 11)
+    said = call("runs", "--limit", "6").stdout
+    assert said.endswith(f"6 of 11 runs\nmore: --cursor {page['next_cursor']}\n")
+    rest = ask("runs", "--cursor", page["next_cursor"])
+    assert rest["next_cursor"] is None
+    found = [run["id"] for run in (*page["runs"], *rest["runs"])]
+    assert sorted(found) == sorted(result["taskId"] for result in history["results"])
 
 
-def test_a_run_is_shown_with_what_went_wrong(call: Call, ask: Callable[..., Any]) -> None:
-    """Its fields, what could not be read, and the end of a failed run's log; a beginning of the id is enough."""
-    shown = call("show", WARNING[:4]).stdout
-    assert "locked-dir" in shown
-    assert "3.8 KiB (3,917 bytes)" in shown
-    assert "Fatal: repository contains errors" in call("show", FAILED).stdout
-    assert ask("show", WARNING)["id"] == WARNING
+@pytest.mark.usefixtures("history")
+def test_json_is_that_of_the_contract(url: str, call: Call, ask: Call) -> None:
+    """Each run is the same document as over HTTP, in one document or on a line each, in ASCII."""
+    with backuplog.open_store(url) as store:
+        runs = backuplog.query_runs(store).runs
+        failed = next(run for run in runs if run.status == "failed")
+    assert ask("runs")["runs"] == [listed_run(run) for run in runs]
+    lines = call("runs", "--nl").stdout.splitlines()
+    assert len(lines) == len(runs)
+    assert all(line.isascii() and line.startswith('{"id": ') for line in lines)
+    assert ask("show", failed.id) == run_document(failed)
 
 
 @pytest.mark.parametrize(
-    ("run", "code", "message"),
+    ("filters", "count"),
     [
-        (str(UUID(int=0)), 3, "run"),
-        ("0000", 3, "none of the newest 1,000 runs has an id that begins with 0000"),
-        ("xyz", 2, "must be the id of a run, or at least its first 4 characters"),
+        (["--agent", "8826735d-e9bc-5bbd-9a05-08efdcdb8c2a"], 4),
+        (["--policy", "9c78f5de-26cf-5b79-85c8-2000399928f2"], 3),
+        (["--task-type", "check"], 3),
+        (["--status", "failed", "--status", "partial"], 4),
+        (["--snapshot", "55e6e77d"], 1),
+        (["--since", "2026-11-24T04:04:00Z"], 3),
+        (["--since", "2026-11-24", "--until", "2026-11-24T05:01:00+01:00"], 5),
+        (["--until", "5200w"], 0),
+        (["--since", "5200w", "--task-type", "restore"], 0),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_run_that_is_not_there_is_said_in_a_line(call: Call, run: str, code: int, message: str) -> None:
-    """The exit code tells a run that is missing from an id that is none."""
-    for verb in ("show", "log"):
-        refused = call(verb, run, code=code)
-        assert refused.stderr.count("\n") == 1
-        assert message in refused.stderr
-        assert refused.stdout == ""
+@pytest.mark.usefixtures("history")
+def test_filters_are_those_of_a_query(ask: Call, filters: list[str], count: int) -> None:
+    """Each filter finds what the query of the library finds; times may be days or ages."""
+    assert ask("runs", *filters)["total"] == count
 
 
-def test_a_log_is_printed_byte_for_byte(call: Call) -> None:
-    """What goes into a pipe is what was stored; --tail gives its last lines."""
-    log = (RESULTS / "restic-0.18.1-backup-unreadable-vv.log").read_bytes()
-    assert call("log", WARNING).stdout_bytes == log
-    assert call("log", WARNING, "--tail", "2").stdout_bytes == b"".join(log.splitlines(keepends=True)[-2:])
-    assert call("log", WARNING, "--follow").stdout_bytes == log
-    assert "--tail and --follow" in call("log", WARNING, "--follow", "--tail", "2", code=2).stderr
+def test_an_age_is_counted_back_from_now(url: str, ask: Call) -> None:
+    """``--since 2d`` is two days ago."""
+    with backuplog.open_store(url) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        for days in (1, 3, 15):
+            report_run(store, agent_id, hours=24 * days)
+    assert [ask("runs", "--since", age)["total"] for age in ("2d", "96h", "2w", "3w")] == [1, 2, 2, 3]
+    assert ask("runs", "--until", "2d")["total"] == 2
 
 
-def test_a_terminal_gets_colours_and_nothing_else_to_obey(history: str) -> None:
-    """On a terminal colours are shown, a title or a moving cursor becomes visible, and --raw prints it all."""
-    run_id = uuid4()
-    with backuplog.open_store(history) as store:
-        agent_id = backuplog.query_runs(store).runs[0].agent_id
-        sent = payload(taskId=str(run_id), log=SGR.decode() + "\x1b]0;title\x07\x1b[2J\n")
-        backuplog.ingest_task_result(store, agent_id, sent)
-    printed: list[bytes] = []
-    for options in ((), ("--raw",)):
-        ours, theirs = pty.openpty()
-        subprocess.run(command("--url", history, "log", str(run_id), *options), stdout=theirs, check=True)
-        os.close(theirs)
-        printed.append(os.read(ours, 10_000))
-        os.close(ours)
-    assert SGR.replace(b"\n", b"\r\n") in printed[0]
-    assert b"\x1b]" not in printed[0]
-    assert b"\x1b[2J" not in printed[0]
-    assert b"\\u001b]0;title\\u0007" in printed[0]
-    assert b"\x1b]0;title\x07\x1b[2J" in printed[1]
-
-
-def test_nothing_that_others_say_reaches_a_terminal_as_it_is(history: str, call: Call) -> None:
-    """Hostnames, types, statuses, messages and snapshots are shown on their line, and obey nobody."""
-    with backuplog.open_store(history) as store:
-        agent_id = backuplog.register_agent(store, uuid4(), hostname=HOSTILE[:200]).id
-        fields = {"taskType": HOSTILE[:50], "status": "failed", "errorMessage": HOSTILE, "snapshotId": HOSTILE[:200]}
-        run_id = uuid4()
-        sent = payload(taskId=str(run_id), log=HOSTILE, startTime="2026-11-25T00:00:00Z", **fields)
-        backuplog.ingest_task_result(store, agent_id, sent)
-    for arguments in (("runs",), ("show", run_id), ("latest",), ("search", "[red]"), ("agents",)):
-        shown = call(*arguments).stdout
-        assert not set("\x1b\x07\u202e") & set(shown)
-        assert "[red]" in shown or arguments == ("runs",)
-    assert len(call("runs").stdout.splitlines()) == 12 + 3
-
-
-def test_a_pipe_that_closes_early_is_no_error(history: str) -> None:
-    """Whoever has read enough stops the command, which exits with 0 and says nothing."""
-    long = uuid4()
-    with backuplog.open_store(history) as store:
-        agent_id = backuplog.query_runs(store).runs[0].agent_id
-        backuplog.ingest_task_result(store, agent_id, payload(taskId=str(long), log="line\n" * 500_000))
-    for arguments in (("log", str(long)), ("runs", "--nl")):
-        process = subprocess.Popen(
-            command("--url", history, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+def test_show_tells_all_that_is_known(url: str, call: Call) -> None:
+    """A run's fields and figures, what could not be read, and why it failed: the end of its log."""
+    with backuplog.open_store(url) as store:
+        agent_id = backuplog.register_agent(store, uuid4(), hostname="db-01").id
+        stats = backuplog.RunStats(
+            data_added=3 * 2**20, warnings=0, dry_run=False, failed_items=[f"/srv/{n}" for n in range(13)]
         )
-        assert process.stdout
-        assert process.stderr
-        process.stdout.readline()
-        process.stdout.close()
-        assert (process.stderr.read(), process.wait()) == (b"", 0)
-        process.stderr.close()
+        log = "".join(f"line {number}\n" for number in range(40))
+        fields = {"stats": stats, "log": log, "error_message": "exit code 3", "duration_seconds": 3723.5}
+        run_id = report_run(store, agent_id, hours=1, status="failed", snapshot_id="abc", **fields).run_id
+    lines = lines_of(call("show", run_id).stdout)
+    fields_shown = dict(re.split(r"  +", line, maxsplit=1) for line in lines[: lines.index("")])
+    assert fields_shown["run"] == str(run_id)
+    assert fields_shown["status"] == "x failed"
+    assert fields_shown["agent"] == f"db-01 ({agent_id})"
+    assert fields_shown["took"] == "1 hour, 2 minutes and 3.5 seconds"
+    assert fields_shown["error"] == "exit code 3"
+    assert fields_shown["data added"] == "3.0 MiB (3,145,728 bytes)"
+    assert (fields_shown["warnings"], fields_shown["dry run"]) == ("0", "no")
+    assert "errors" not in fields_shown
+    assert lines[lines.index("Could not be read:") + 10 :][:2] == ["  /srv/9", "  and 3 more: see --json"]
+    assert lines[lines.index("The end of its log:") + 1 :] == [f"  | line {number}" for number in range(30, 40)]
 
 
-def test_following_shows_what_comes_until_it_is_interrupted(history: str) -> None:
-    """What is appended comes out at once; Ctrl-C ends it with 130 and without a traceback."""
-    run_id = uuid4()
-    with backuplog.open_store(history) as store:
-        agent_id = backuplog.query_runs(store).runs[0].agent_id
-        backuplog.ingest_task_result(store, agent_id, payload(taskId=str(run_id), status="running", log=None))
-        backuplog.append_log(store, agent_id, run_id, b"one\n", offset=0)
-        process = subprocess.Popen(
-            command("--url", history, "log", "-f", str(run_id)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        assert process.stdout
-        assert process.stderr
-        assert process.stdout.readline() == b"one\n"
-        backuplog.append_log(store, agent_id, run_id, b"two\n", offset=4)
-        assert process.stdout.readline() == b"two\n"
-        process.send_signal(signal.SIGINT)
-        assert (process.stderr.read(), process.wait()) == (b"", 130)
-        process.stdout.close()
-        process.stderr.close()
+@pytest.mark.usefixtures("history")
+def test_a_run_is_found_by_the_beginning_of_its_id(call: Call, ask: Call) -> None:
+    """Four digits are enough where no other run has them; upper case and other forms of the id will do."""
+    run_id = "dd943cd2-752b-5687-8eb7-dff33bb5fcc3"
+    for text in ("dd94", "DD943CD2", run_id[:20], run_id, run_id.replace("-", ""), f"urn:uuid:{run_id}"):
+        assert ask("show", text)["id"] == run_id
+    call("show", "dd94-", code=3)
+    call("show", "dd9%", code=2)
+
+
+def test_a_beginning_that_several_runs_share(url: str, call: Call, ask: Call) -> None:
+    """Where several of the newest 1,000 runs begin alike, more is asked for; older runs need their whole id."""
+    with backuplog.open_store(url) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        ended = datetime(2026, 1, 1, tzinfo=UTC)
+        ids = [UUID(int=(0xABCD0000 + number) << 96) for number in range(1001)]
+        fields = {"policy_id": uuid4(), "task_type": "backup", "status": "success", "duration_seconds": 1}
+        times = [ended + timedelta(minutes=number) for number in range(1001)]
+        results = [
+            backuplog.TaskResult(task_id=run_id, start_time=time, end_time=time, **fields)
+            for run_id, time in zip(ids, times, strict=True)
+        ]
+        backuplog.ingest_task_results(store, [(agent_id, result) for result in results], received_at=times[-1])
+    assert "1000 runs have an id that begins with abcd" in call("show", "abcd", code=2).stderr
+    assert ask("show", "abcd0001")["id"] == str(ids[1])
+    call("show", "abcd0000", code=3)
+    assert ask("show", ids[0])["id"] == str(ids[0])
+
+
+def test_nothing_hostile_reaches_a_terminal(url: str, call: Call) -> None:
+    """Whatever agents send, in every field: no control sequence, no markup, no turned direction, no broken table."""
+    markup = "[red]markup[/red] :smiley: [link=x]"
+    hostile = f"{HOSTILE}{markup}\nnew\r line \x9b2J\x1b]0;title\x07"
+    with backuplog.open_store(url, redactor=None) as store:
+        agent_id = backuplog.register_agent(store, uuid4(), hostname=hostile).id
+        run_id = report_run(
+            store,
+            agent_id,
+            hours=1,
+            task_type=hostile[:50],
+            status="failed",
+            error_message=hostile * 500,
+            snapshot_id=hostile,
+            log=f"{hostile}\n" * 20 + "x" * 300_000,
+            stats=backuplog.RunStats(tool=hostile[:50], failed_items=[hostile * 5] * 100),
+        ).run_id
+        report_run(store, agent_id, hours=2, status=hostile[:50].lower(), progress=backuplog.Progress(step=hostile))
+        report_run(store, agent_id, hours=2, status="running", progress=backuplog.Progress(step=hostile, percent=3))
+        policy = str(backuplog.get_run(store, run_id).policy_id)
+    commands = [["runs"], ["show", run_id], ["latest"], ["agents"], ["search", "new"], ["search", "xxx", "-C", "3"]]
+    commands += [["summary", "--group-by", group] for group in ("agent", "policy", "task_type", "status")]
+    for command in commands:
+        for form in ([], ["--json"], ["--nl"]):
+            shown = call(*command, *form).stdout
+            assert not HARMFUL.search(shown), (command, HARMFUL.search(shown))
+            assert len(shown) < 1_000_000
+    for command in ("runs", "latest", "agents"):
+        lines_of(call(command).stdout)
+    assert "[red]markup[/red] :smiley: [link=x]" in call("show", run_id).stdout
+    assert policy[:8] in call("latest").stdout
+
+
+def test_a_narrow_and_a_wide_terminal(url: str, call: Call) -> None:
+    """Long names give way first, and are whole where there is room; ids and times stay whole."""
+    with backuplog.open_store(url) as store:
+        agent_id = backuplog.register_agent(store, uuid4(), hostname="a-very-long-host-name.example").id
+        run_id = report_run(store, agent_id, hours=1, status="a-status-of-others").run_id
+    narrow, wide = call("runs", env={"COLUMNS": "80"}).stdout, call("runs", env={"COLUMNS": "120"}).stdout
+    lines_of(narrow)
+    assert str(run_id)[:8] in narrow
+    assert "a-very-l" in narrow
+    assert "a-very-long-host-name.example" in wide
+    assert "a-status-of-others" in wide
+
+
+@pytest.mark.usefixtures("history")
+def test_colours_are_for_terminals_only(call: Call) -> None:
+    """No colour reaches a file; a terminal has them, unless its user does not want any."""
+    assert "\x1b" not in call("runs").stdout
+    forced = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    assert "\x1b[1;31m" in call("runs", env=forced).stdout
+    assert "31m" not in call("runs", env={**forced, "NO_COLOR": "1"}).stdout
+
+
+def test_a_log_that_is_gone_is_no_error_of_show(url: str, call: Call) -> None:
+    """A failed run whose log has expired is shown without it; the log itself is not there."""
+    with backuplog.open_store(url) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        run_id = report_run(store, agent_id, hours=1, status="failed", log="why\n").run_id
+        backuplog.expire_log(store, run_id)
+    shown = call("show", run_id).stdout
+    assert "expired" in shown
+    assert "why" not in shown
+    assert "removed because of its age" in call("log", run_id, code=3).stderr
