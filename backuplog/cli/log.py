@@ -46,11 +46,18 @@ def log(target: Target, /, run: str, tail: int | None, *, follow: bool, raw: boo
         is_shown = sys.stdout.isatty() and not raw
         try:
             for piece in harmless(pieces) if is_shown else pieces:
-                sys.stdout.buffer.write(piece)
-                sys.stdout.buffer.flush()
+                _write(piece)
         finally:
             if is_shown:
                 click.echo("\x1b[0m", nl=False)  # Its colours end with it, wherever it ends.
+
+
+def _write(piece: bytes) -> None:
+    """Write all of a piece at once; where Python does not buffer, a write may end after a part, as on a full disk."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
+    sys.stdout.buffer.flush()
 
 
 def harmless(pieces: Iterable[bytes]) -> Iterator[bytes]:

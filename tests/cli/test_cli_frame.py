@@ -2,13 +2,14 @@
 
 import os
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import click
 import pytest
@@ -235,36 +236,29 @@ def test_a_word_that_nobody_knows_is_warned_of(call: Call) -> None:
 
 def start(url: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     """Start the command as a process."""
-    environment = {**os.environ, "BACKUPLOG_URL": url, "COLUMNS": "80", **options.pop("environment", {})}
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    environment = {**usual, "BACKUPLOG_URL": url, "COLUMNS": "80", **options.pop("environment", {})}
     return subprocess.Popen([*COMMAND, *arguments], env=environment, stderr=subprocess.PIPE, **options)
 
 
 @pytest.fixture
 def url_of_a_file(tmp_path: Path) -> str:
-    """Give a store on a file with 300 runs whose list is longer than the buffer of a pipe."""
+    """Give a store on a file with 300 runs, whose list is longer than the buffer of a pipe, as is the log of one."""
     url = f"sqlite:///{tmp_path / 'backups.db'}"
     agent_id = uuid4()
     with backuplog.open_store(url) as store:
         backuplog.register_agent(store, agent_id)
-        sent = [
-            backuplog.TaskResult(
-                task_id=uuid4(),
-                policy_id=uuid4(),
-                task_type="backup",
-                status="success",
-                duration_seconds=1,
-                log="x" * 9,
-            )
-            for _ in range(300)
-        ]
+        fields = {"policy_id": uuid4(), "task_type": "backup", "status": "success", "duration_seconds": 1}
+        sent = [backuplog.TaskResult(task_id=uuid4(), **fields) for _ in range(299)]
+        sent.append(backuplog.TaskResult(task_id=UUID(int=0xFEED << 112), log="a line\n" * 50_000, **fields))
         backuplog.ingest_task_results(store, [(agent_id, each) for each in sent])
     return url
 
 
-@pytest.mark.parametrize("form", ["--json", "--nl"])
-def test_a_pipe_that_closes_is_no_error(url_of_a_file: str, form: str) -> None:
+@pytest.mark.parametrize("command", ["runs --limit 1000 --json", "runs --limit 1000 --nl", "log feed"])
+def test_a_pipe_that_closes_is_no_error(url_of_a_file: str, command: str) -> None:
     """Whoever reads the first bytes only ends the command without a word, and with 0."""
-    with start(url_of_a_file, "runs", form, "--limit", "1000", stdout=subprocess.PIPE) as process:
+    with start(url_of_a_file, *command.split(), stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
         process.stdout.read(10)
@@ -275,7 +269,7 @@ def test_a_pipe_that_closes_is_no_error(url_of_a_file: str, form: str) -> None:
 
 def test_a_pipe_that_is_closed_before_is_no_error(url_of_a_file: str) -> None:
     """Nobody reads at all: not even the help, and not the table that would be written at the end."""
-    for arguments in (["runs"], ["--help"], ["runs", "--help"]):
+    for arguments in (["runs"], ["log", "feed"], ["--help"], ["runs", "--help"]):
         reading, writing = os.pipe()
         os.close(reading)
         with start(url_of_a_file, *arguments, stdout=writing) as process:
@@ -301,3 +295,26 @@ def test_every_encoding_is_written(url_of_a_file: str) -> None:
         out, err = process.communicate()
     assert (process.returncode, err) == (0, b"")
     assert b"\\u2014" in out  # the dash for a figure that is unknown
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_half_a_log_is_an_error(url_of_a_file: str, tmp_path: Path, unbuffered: str) -> None:
+    """Where only a part of a log can be written, as on a disk with little room, the command does not end with 0."""
+
+    def leave_little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    with (
+        (tmp_path / "log").open("wb") as file,
+        start(
+            url_of_a_file,
+            "log",
+            "feed",
+            stdout=file,
+            preexec_fn=leave_little_room,
+            environment={"PYTHONUNBUFFERED": unbuffered},
+        ) as process,
+    ):
+        assert process.stderr
+        assert process.stderr.read() == b"error: the system says: File too large\n"
+    assert process.returncode == 4

@@ -140,7 +140,8 @@ def test_ctrl_c_ends_following(tmp_path: Path) -> None:
         run_id = report_run(store, agent_id, hours=0, status="running").run_id
         backuplog.append_log(store, agent_id, run_id, b"first\n", offset=0)
     command = [sys.executable, "-m", "backuplog", "--url", url, "log", str(run_id), "-f"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=usual) as process:
         assert process.stdout
         assert process.stderr
         assert process.stdout.readline() == b"first\n"

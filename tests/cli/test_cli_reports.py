@@ -35,11 +35,12 @@ def test_what_failed_comes_first(url: str, call: Call) -> None:
         for hostname, hours, status in (("young", 1, "success"), ("old", 50, "success"), ("bad", 3, "failed")):
             agent_id = backuplog.register_agent(store, uuid4(), hostname=hostname).id
             report_run(store, agent_id, hours=hours, status=status)
+        report_run(store, agent_id, hours=4)  # of the one that failed since
     head, *rows = lines_of(call("latest").stdout)
     assert head.split() == ["agent", "policy", "task", "status", "last", "run", "last", "success", "failures"]
     policy = str(POLICY)[:8]
     assert [row.split() for row in rows[:3]] == [
-        f"x bad {policy} backup failed 3 hours ago never 1".split(),
+        f"x bad {policy} backup failed 3 hours ago 4 hours ago 1".split(),
         f"+ old {policy} backup success 2 days ago 2 days ago".split(),
         f"+ young {policy} backup success an hour ago an hour ago".split(),
     ]
@@ -77,6 +78,7 @@ def test_runs_are_added_up(call: Call) -> None:
         ["11", "runs", "in", "3", "groups"],
     ]
     rows = lines_of(call("summary", "--group-by", "policy", "--task-type", "check", "--limit", "1").stdout)
+    assert len(rows) == 3
     assert rows[1].split() == ["34b96443", "1", "100%", "0", "a", "second", "—", "—", "388", "Bytes"]
     assert rows[-1] == "3 runs in 3 groups, 2 of them not shown"
     assert call("summary", "--group-by", "day", "--status", "lost").stdout == "0 runs in 0 groups\n"

@@ -149,7 +149,7 @@ def test_a_beginning_that_several_runs_share(url: str, call: Call, ask: Call) ->
 def test_nothing_hostile_reaches_a_terminal(url: str, call: Call) -> None:
     """Whatever agents send, in every field: no control sequence, no markup, no turned direction, no broken table."""
     markup = "[red]markup[/red] :smiley: [link=x]"
-    hostile = f"{HOSTILE}{markup}\nnew\r line \x9b2J\x1b]0;title\x07"
+    hostile = f"\u202e\x1b[31m{HOSTILE}{markup}\nnew\r line \x9b2J\x1b]0;title\x07"
     with backuplog.open_store(url, redactor=None) as store:
         agent_id = backuplog.register_agent(store, uuid4(), hostname=hostile).id
         run_id = report_run(
@@ -160,7 +160,7 @@ def test_nothing_hostile_reaches_a_terminal(url: str, call: Call) -> None:
             status="failed",
             error_message=hostile * 500,
             snapshot_id=hostile,
-            log=f"{hostile}\n" * 20 + "x" * 300_000,
+            log="x" * 300_000 + f"\n{hostile}" * 20,
             stats=backuplog.RunStats(tool=hostile[:50], failed_items=[hostile * 5] * 100),
         ).run_id
         report_run(store, agent_id, hours=2, status=hostile[:50].lower(), progress=backuplog.Progress(step=hostile))
