@@ -32,7 +32,7 @@ def read_expectations(path: Path) -> list[Expectation]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Refusal(f"{name} cannot be read: {error}", ExitCode.USAGE) from error
-    tables: object = document.get("expectation")
+    tables = document.get("expectation")
     if not isinstance(tables, list) or set(document) != {"expectation"}:
         raise Refusal(f"{name} must have tables [[expectation]] and nothing else", ExitCode.USAGE)
     return [

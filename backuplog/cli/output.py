@@ -109,11 +109,6 @@ def said(text: str | None, longest: int = 60) -> Text:
     return Text("" if text is None else cut(" ".join(text.split()), longest))
 
 
-def counted(count: int, noun: str) -> str:
-    """Return how many there are of something."""
-    return f"{number(count)} {noun if count == 1 else noun + 's'}"
-
-
 def legend(statuses: Iterable[str]) -> Text:
     """Return what the marks of some statuses mean."""
     tones = {tone(status) for status in statuses}

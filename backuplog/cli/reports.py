@@ -7,7 +7,6 @@ from typing import Any, Final, get_args
 from uuid import UUID
 
 import click
-import humanize
 from rich.text import Text
 
 from backuplog.display import UNKNOWN, age, clock, duration, number, short, size
@@ -100,7 +99,7 @@ def summary(target: Target, /, form: Form, group_by: GroupBy, limit: int, **filt
             number(each.runs),
             UNKNOWN if each.success_rate is None else f"{each.success_rate:.0%}",
             number(sum(each.by_status.get(status, 0) for status in FAILED_STATUSES)),
-            humanize.naturaldelta(each.duration_seconds),
+            clock(each.duration_seconds),
             size(each.data_added),
             size(each.total_bytes_processed),
             size(each.log_bytes),

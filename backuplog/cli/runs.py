@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backuplog.convert import run_document
-from backuplog.display import cut, exact, number, short, size
+from backuplog.display import clock, cut, exact, number, short, size
 from backuplog.errors import LogExpired, LogLost
 from backuplog.http.response import listed_run
 from backuplog.log import tail_log
@@ -151,7 +151,7 @@ def runs_table(listed: Iterable[BackupRun], hostnames: Mapping[UUID, str]) -> Ta
             cell(hostnames.get(run.agent_id, short(run.agent_id))),
             cell(run.task_type),
             coloured(run.status),
-            humanize.naturaldelta(run.duration_seconds),
+            clock(run.duration_seconds),
             size(run.stats.data_added if run.stats else None),
             short(run.id),
         )

@@ -144,7 +144,8 @@ def restyled(style: Style, parameters: str) -> Style:
     while codes:
         code = codes.pop(0)
         if code == 0:
-            colours, marks = {"colour": None, "ground": None}, PLAIN.marks
+            colours["colour"] = colours["ground"] = None
+            marks = PLAIN.marks
         elif code in _ON:
             marks |= {_ON[code]}
         elif code in _OFF:

@@ -14,8 +14,6 @@ import backuplog
 from backuplog.cli import main
 
 Call = Callable[..., Result]
-RESULTS = Path(__file__).parent.parent / "data" / "results"
-RECEIVED_AT = datetime(2026, 11, 24, 5, tzinfo=UTC)
 
 RESULTS = Path(__file__).parent.parent / "data" / "results"
 
@@ -45,19 +43,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS backuplog CASCADE")
     return address
-
-
-@pytest.fixture
-def history(url: str) -> str:
-    """Give the URL of a store that holds the quickstart's results of real restic and borg runs."""
-    index = json.loads((RESULTS / "results.json").read_text())
-    with backuplog.open_store(url) as store:
-        for hostname, agent_id in index["agents"].items():
-            backuplog.register_agent(store, agent_id, hostname=hostname)
-        for result in index["results"]:
-            payload = {**result, "log": (RESULTS / result["log"]).read_bytes()}
-            backuplog.ingest_task_result(store, index["agents"][result["agent"]], payload, received_at=RECEIVED_AT)
-    return url
 
 
 @pytest.fixture

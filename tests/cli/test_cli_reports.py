@@ -72,14 +72,14 @@ def test_runs_are_added_up(call: Call) -> None:
     head, *rows = lines_of(call("summary", "--group-by", "agent").stdout)
     assert head.split() == ["agent", "runs", "success", "failed", "took", "added", "processed", "logs"]
     assert [row.split() for row in rows] == [
-        ["db-01", "4", "75%", "1", "3", "seconds", "3.4", "MiB", "7.3", "MiB", "27.5", "KiB"],
-        ["web-01", "4", "25%", "1", "15", "seconds", "3.8", "KiB", "1.1", "KiB", "4.2", "KiB"],
-        ["mail-01", "3", "67%", "1", "3", "seconds", "2.9", "MiB", "4.6", "MiB", "21.5", "KiB"],
+        ["db-01", "4", "75%", "1", "3.57", "s", "3.4", "MiB", "7.3", "MiB", "27.5", "KiB"],
+        ["web-01", "4", "25%", "1", "15.06", "s", "3.8", "KiB", "1.1", "KiB", "4.2", "KiB"],
+        ["mail-01", "3", "67%", "1", "3.79", "s", "2.9", "MiB", "4.6", "MiB", "21.5", "KiB"],
         ["11", "runs", "in", "3", "groups"],
     ]
     rows = lines_of(call("summary", "--group-by", "policy", "--task-type", "check", "--limit", "1").stdout)
     assert len(rows) == 3
-    assert rows[1].split() == ["34b96443", "1", "100%", "0", "a", "second", "—", "—", "388", "Bytes"]
+    assert rows[1].split() == ["34b96443", "1", "100%", "0", "1.13", "s", "—", "—", "388", "Bytes"]
     assert rows[-1] == "3 runs in 3 groups, 2 of them not shown"
     assert call("summary", "--group-by", "day", "--status", "lost").stdout == "0 runs in 0 groups\n"
 

@@ -31,7 +31,7 @@ def test_runs_are_a_table_for_people(history: dict[str, Any], call: Call) -> Non
     """The newest run comes first, with its mark, agent, figures and the beginning of its id; marks and total below."""
     head, first, *rest = lines_of(call("runs").stdout)
     assert head.split() == ["started", "UTC", "agent", "task", "status", "took", "added", "id"]
-    assert first == "! 2026-11-24 04:38 web-01  backup warning     a moment   3.8 KiB 9a1506c6"
+    assert first == "! 2026-11-24 04:38 web-01  backup warning    0.69 s   3.8 KiB 9a1506c6"
     assert len(rest) == len(history["results"]) + 1
     assert "…" not in "".join(rest)
     assert rest[-2:] == ["+ success  ! warning  x failed or lost  - cancelled", "11 runs"]
