@@ -1,6 +1,7 @@
 """``backuplog serve``: the page, and the endpoints to which agents send."""
 
 import ipaddress
+import logging
 import socket
 from contextlib import suppress
 from datetime import timedelta
@@ -59,8 +60,11 @@ def serve(
         raise Refusal(f"serve needs {missing.name}: pip install 'backuplog[web]'", ExitCode.USAGE) from missing
     is_local = _is_local(host)
     expected = [] if expectations is None else read_expectations(expectations)
+    # Of results only failures are told: whoever reaches the address could fill the log with what is refused.
+    failures = logging.getLogger("backuplog.serve")
+    failures.setLevel(logging.ERROR)
     with (
-        target.open(migrate=True, observers=(LoggingObserver(),)) as store,
+        target.open(migrate=True, observers=(LoggingObserver(failures),)) as store,
         _listening(host, port) as listening,
     ):
         app: ASGIApp = web.application(
