@@ -285,6 +285,9 @@ def open_connections(
     require_no_adapters()
     if path != MEMORY:
         path = _resolved(path)
+        if not migrate and not _may(path, os.F_OK):
+            missing = f"there is no database at {path}: open it once with migrate=True"
+            raise SchemaOutdated(missing, pending=sorted(MIGRATION_NAMES))
         is_writable = _is_writable(path)
         if is_inherited(path):
             raise StoreError(
@@ -296,9 +299,6 @@ def open_connections(
                 hint = "; to read only, open it with migrate=False" if _may(path, os.R_OK) else ""
                 raise StoreError(f"{path} {ADVICE[sqlite3.SQLITE_READONLY]}{hint}")
             return ReadOnlyConnections(path, busy_timeout=busy_timeout)
-        if not migrate and not _may(path, os.F_OK):
-            missing = f"there is no database at {path}: open it once with migrate=True"
-            raise SchemaOutdated(missing, pending=sorted(MIGRATION_NAMES))
     return OwnConnections(path, migrate=migrate, synchronous=synchronous, busy_timeout=busy_timeout)
 
 

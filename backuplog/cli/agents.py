@@ -55,7 +55,7 @@ def register(target: Target, /, form: Form, agent_id: UUID | None, hostname: str
         (print_json if form == "json" else print_line)(_agent_document(agent))
 
 
-@click.group()
+@click.group(short_help="Issue, list and revoke tokens.")
 def token() -> None:
     """Issue, list and revoke the tokens that agents send results with."""
 

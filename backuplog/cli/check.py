@@ -14,7 +14,7 @@ from .output import Form, form_options, progress
 from .tally import named, print_report
 
 
-@click.command()
+@click.command(short_help="See that every log is whole.")
 @click.option("--budget", type=LengthOfTime(), help="Stop after this time, such as 10m, and say where to go on.")
 @click.option("--cursor", help="Go on behind an earlier check: the cursor that it ended with.")
 @form_options

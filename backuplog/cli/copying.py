@@ -23,7 +23,7 @@ _NAMED: Final = {
 }
 
 
-@click.command()
+@click.command(short_help="Copy a whole history to another store.")
 @click.argument("source_url", metavar="SOURCE_URL")
 @click.argument("target_url", metavar="TARGET_URL")
 @click.option("--cursor", help="Go on behind an earlier copy: the cursor that it ended with.")

@@ -19,7 +19,7 @@ from .output import Form, form_options, progress
 from .tally import print_report
 
 
-@click.command()
+@click.command(short_help="Make runs of log files.")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--agent", "agent_id", type=click.UUID, required=True, help="The agent whose logs they are.")
 @click.option("--register", is_flag=True, help="Make the agent known first.")

@@ -17,7 +17,7 @@ from .output import Form, form_options, progress
 from .tally import print_report
 
 
-@click.command()
+@click.command(short_help="Take results in.")
 @click.argument("file", type=click.File("rb"))
 @click.option("--agent", "agent_id", type=click.UUID, required=True, help="The agent that the results are from.")
 @click.option("--register", is_flag=True, help="Make the agent known first.")

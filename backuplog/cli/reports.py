@@ -29,7 +29,7 @@ _EXPECTATIONS: Final = click.option(
 )
 
 
-@click.command()
+@click.command(short_help="Show what ran last, what fails first.")
 @kind_options
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The most lines to print.")
 @form_options
@@ -69,7 +69,7 @@ def latest(target: Target, /, form: Form, limit: int, **filters: Any) -> None:
     console.print(f"{number(len(entries))} in all{_not_shown(entries, limit)}; {number(failing)} failing")
 
 
-@click.command()
+@click.command(short_help="Count runs and add up their bytes.")
 @click.option("--group-by", type=click.Choice(get_args(GroupBy)), required=True, help="What to group runs by.")
 @run_options
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The most groups to print.")
@@ -111,7 +111,7 @@ def summary(target: Target, /, form: Form, group_by: GroupBy, limit: int, **filt
     console.print(f"{runs} in {counted(len(groups), 'group')}{_not_shown(groups, limit)}")
 
 
-@click.command()
+@click.command(short_help="Show what is expected and missing.")
 @_EXPECTATIONS
 @form_options
 @store_options

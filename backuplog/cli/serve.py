@@ -19,7 +19,7 @@ from .frame import ExitCode, Refusal, Target, store_options
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-@click.command()
+@click.command(short_help="Serve the page and the endpoints.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port; 0 for any.")
 @click.option(

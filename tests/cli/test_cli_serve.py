@@ -46,7 +46,7 @@ def test_agents_send_and_people_look(tmp_path: Path) -> None:
         sent = httpx.post(results, json=payload(), headers={"Authorization": f"Bearer {token}"})
         assert sent.json() == {"status": "ok"}
         assert "db-01" in httpx.get(address).text
-    assert all("was refused" in line for line in printed[1:]), printed
+    assert len(printed) == 1
 
 
 def test_no_name_of_another_site_is_answered(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def test_migrate_false_refuses_a_new_database(tmp_path: Path) -> None:
         backuplog.open_store(url, migrate=False)
     assert caught.value.pending == tuple(sorted(MIGRATION_NAMES))
     assert pickle.loads(pickle.dumps(caught.value)).pending == caught.value.pending  # noqa: S301
+    with pytest.raises(backuplog.SchemaOutdated, match="no database at"):
+        backuplog.open_store(f"sqlite:///{tmp_path / 'no' / 'folder.db'}", migrate=False)
     assert list(tmp_path.iterdir()) == []
     backuplog.open_store(url).close()
     backuplog.open_store(url, migrate=False).close()
