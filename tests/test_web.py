@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -18,6 +20,9 @@ from starlette.types import ASGIApp
 import backuplog
 from backuplog import Store, http, web
 from backuplog.http import openapi
+from backuplog.web.contract import contract_routes
+from backuplog.web.overview import view_overview
+from backuplog.web.page import VIEWS_AT_ONCE, Site, page_route
 from browsing import serving
 
 Payload = Callable[..., dict[str, Any]]
@@ -92,6 +97,33 @@ def test_the_page_may_be_left_out(store: Store) -> None:
         assert [client.get(path).status_code for path in ("/", "/history", "/static/page.css")] == [404, 404, 404]
     with open_client(web.application(store, guard=http.Guard())) as client:
         assert [client.get(path).status_code for path in ("/", "/history", "/static/page.css")] == [200, 200, 200]
+
+
+def test_slow_views_leave_agents_their_threads(store: Store, agent_id: UUID) -> None:
+    """However many people wait for a page, what an agent sends is answered."""
+    begun, waiting = threading.Semaphore(0), threading.Event()
+
+    def open_slowly() -> Store:
+        begun.release()
+        waiting.wait()
+        return store
+
+    site = Site(opened=open_slowly, expectations=(), recent=web.RECENT)
+    agents = contract_routes(store, guard=http.Guard(), expectations=())
+    with (
+        open_client(Starlette(routes=[page_route("/", view_overview, site), *agents])) as client,
+        ThreadPoolExecutor(45) as people,
+    ):
+        asked = [people.submit(httpx.get, client.base_url, timeout=60) for _ in range(45)]
+        try:
+            for _ in range(VIEWS_AT_ONCE):
+                assert begun.acquire(timeout=20)
+            for _ in range(20):  # while the others come
+                assert client.post(f"/agents/{agent_id}/task-results", json={}, timeout=20).status_code == 401
+            assert not any(each.done() for each in asked)
+        finally:
+            waiting.set()
+        assert {each.result().status_code for each in asked} == {200}
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])

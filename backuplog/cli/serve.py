@@ -70,7 +70,7 @@ def serve(
         app: ASGIApp = web.application(
             store, guard=Guard(), page=is_local if page is None else page, expectations=expected, recent=recent
         )
-        if is_local:
+        if is_local or allow_host:
             # Else any web site could read the page through a browser of this machine, by a name of its own for it.
             app = TrustedHostMiddleware(app, allowed_hosts=[*_LOCAL_NAMES, host, *allow_host], www_redirect=False)
         shown = f"[{host}]" if ":" in host else host

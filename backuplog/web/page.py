@@ -7,8 +7,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import attrs
+from anyio import CapacityLimiter, to_thread
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -32,6 +32,9 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 """The headers of each page: no script or style but our own files, and no frame around it."""
+
+VIEWS_AT_ONCE: Final = 8
+"""How many views are at work at once. The server has 40 threads, which many slow views would take from agents."""
 
 _logger: Final = logging.getLogger("backuplog")
 
@@ -57,12 +60,14 @@ class Site:
         expectations: What is expected of policies, or a function that returns it.
         recent: How old the last success may be of what no expectation names.
         environment: The templates.
+        threads: How many views may be at work at once. Agents' results have threads of their own.
     """
 
     opened: Store | Callable[[], Store]
     expectations: Collection[Expectation] | Callable[[], Iterable[Expectation]]
     recent: timedelta
     environment: Environment = attrs.field(factory=_environment, init=False)
+    threads: CapacityLimiter = attrs.field(factory=lambda: CapacityLimiter(VIEWS_AT_ONCE), init=False)
 
     @property
     def store(self) -> Store:
@@ -101,6 +106,6 @@ def page_route(path: str, view: View, site: Site) -> Route:
             return site.refuse(request, error)
 
     async def handle(request: Request) -> Response:
-        return await run_in_threadpool(answer, request)
+        return await to_thread.run_sync(answer, request, limiter=site.threads)
 
     return Route(path, handle, methods=["GET"])
