@@ -6,6 +6,7 @@ import socket
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -74,13 +75,20 @@ def serve(
             # Else any web site could read the page through a browser of this machine, by a name of its own for it.
             app = TrustedHostMiddleware(app, allowed_hosts=[*_LOCAL_NAMES, host, *allow_host], www_redirect=False)
         shown = f"[{host}]" if ":" in host else host
-        click.echo(f"Serving {store.backend!r} at http://{shown}:{listening.getsockname()[1]}/. Stop it with Ctrl-C.")
-        if page is None and not is_local:
-            click.echo("The page is left out, because other machines reach this address: see backuplog serve --help.")
+        address = f"http://{shown}:{listening.getsockname()[1]}/"
         # Who still follows a log when the server stops is not waited for.
         config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
         with suppress(KeyboardInterrupt):
+            click.echo(f"Serving {_shown(target.url)} at {address}. Stop it with Ctrl-C.")
+            if page is None and not is_local:
+                click.echo("The page is left out: other machines reach this address. See backuplog serve --help.")
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _shown(url: str) -> str:
+    """Return a URL without what may be a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _is_local(host: str) -> bool:

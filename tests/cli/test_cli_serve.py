@@ -37,7 +37,7 @@ def served(folder: Path, *arguments: str) -> Iterator[tuple[str, list[str]]]:
 def test_agents_send_and_people_look(tmp_path: Path) -> None:
     """From nothing: a token is enough to send a result, and the page shows it."""
     with served(tmp_path) as (address, printed):
-        assert "backups.db" in printed[0]
+        assert printed[0] == f"Serving sqlite:///backups.db at {address}. Stop it with Ctrl-C.\n"
         with backuplog.open_store(f"sqlite:///{tmp_path / 'backups.db'}") as store:
             agent_id = backuplog.register_agent(store, uuid4(), hostname="db-01").id
             token = backuplog.issue_agent_token(store, agent_id)
@@ -72,3 +72,12 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         refused = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert (refused.returncode, refused.stderr.count("\n")) == (4, 1)
     assert refused.stderr.startswith("error: cannot listen at 127.0.0.1")
+
+
+def test_a_password_is_not_printed(tmp_path: Path, database_url: str) -> None:
+    """What is said of the store names no user and no password, wherever they stand in the URL."""
+    shown = "s3cret"
+    url = database_url.replace("?", f"?password={shown}&")
+    with served(tmp_path, "--url", url) as (_, printed):
+        assert printed[0].startswith("Serving postgresql://")
+    assert not any(shown in line for line in printed)
