@@ -57,6 +57,12 @@ def partition(connection: Connection) -> None:
         )
 
 
+@pytest.fixture(scope="module")
+def database_url(database: str) -> str:
+    """Give a database of this file's own: a session that another test has left would be waited for."""
+    return database
+
+
 @pytest.fixture
 def connection(store: Store, url: str) -> Iterator[Connection]:
     """Give a connection to the store, whose table of logs is partitioned."""
