@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -110,11 +111,12 @@ class Intake:
     def refuse(self, place: str, why: str) -> None:
         """Count something that is not taken in, and say why."""
         self.refused += 1
-        if self.refused <= _MOST_NAMED:
-            self.refusals.append((place, why))
-            click.echo(f"{said(place, 500)}: {said(why, 1_000)}", err=True)
-        elif self.refused == _MOST_NAMED + 1:
-            click.echo("and more, which are counted only", err=True)
+        with suppress(BrokenPipeError):  # Nobody reads why any more; the rest is taken in all the same.
+            if self.refused <= _MOST_NAMED:
+                self.refusals.append((place, why))
+                click.echo(f"{said(place, 500)}: {said(why, 1_000)}", err=True)
+            elif self.refused == _MOST_NAMED + 1:
+                click.echo("and more, which are counted only", err=True)
 
     def document(self) -> dict[str, Any]:
         """Return all this as JSON shows it."""

@@ -213,3 +213,27 @@ def test_odd_files_cost_no_others(call: Call, ask: Call, tmp_path: Path) -> None
     assert (done["outcomes"], done["refused"]) == ({"replayed": 2}, 3)
     (tmp_path / os.fsdecode(b"\xfe")).touch()
     assert "\\udcfe" in call("import-logs", tmp_path / os.fsdecode(b"\xfe"), *FOR_AGENT, code=1).stderr
+
+
+def test_who_reads_no_refusals_loses_no_results(tmp_path: Path) -> None:
+    """Where nobody reads what was refused, such as in ``2>&1 | head -1``, the rest is taken in all the same."""
+    url, given = f"sqlite:///{tmp_path / 'backups.db'}", tmp_path / "given.ndjson"
+    given.write_text("{}\n" * 700 + "".join(f"{json.dumps(payload())}\n" for _ in range(50)))
+    command = [
+        sys.executable,
+        "-m",
+        "backuplog",
+        "--url",
+        url,
+        "ingest",
+        str(given),
+        "--register",
+        "--agent",
+        str(AGENT),
+    ]
+    ours, theirs = os.pipe()
+    os.close(ours)
+    subprocess.run(command, stderr=theirs, check=False, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    with backuplog.open_store(url) as store:
+        assert backuplog.query_runs(store).total == 50
