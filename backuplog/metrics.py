@@ -17,7 +17,7 @@ from .errors import LogLost
 from .model import BackupRun, RunQuery
 from .normalise import STATUSES
 from .observe import IngestEvent
-from .overdue import Expectation, find_overdue
+from .overdue import Expectation, expectations_now, find_overdue
 from .query import newest_runs
 from .report import place_of
 from .store import Store
@@ -127,7 +127,7 @@ class LastSuccesses:
         """Read the store."""
         now = self._now()
         yield from self._successes(now)
-        expected = list(self._expectations() if callable(self._expectations) else self._expectations)
+        expected = expectations_now(self._expectations)
         if expected:
             yield from self._overdue(expected, now)
 

@@ -1,7 +1,7 @@
 """Which runs are overdue: what is expected of a policy, and what has been reported of it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final
 from uuid import UUID
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from .errors import FieldError, InvalidQuery
+from .errors import FieldError, InvalidInput, InvalidQuery, StoreError
 from .model import BackupRun, RunQuery, refusing_with
 from .normalise import (
     ACTIVE_STATUSES,
@@ -154,6 +154,18 @@ class Overdue:
     due_at: datetime | None
     late_seconds: float | None
     is_running: bool
+
+
+def expectations_now(expectations: Collection[Expectation] | Callable[[], Iterable[Expectation]]) -> list[Expectation]:
+    """Return what is expected, by calling the function where one is given.
+
+    Raises:
+        StoreError: The function makes a malformed expectation, which whoever asks has not written.
+    """
+    try:
+        return list(expectations() if callable(expectations) else expectations)
+    except InvalidInput as error:
+        raise StoreError(f"what is expected cannot be read: {error}") from error
 
 
 def find_overdue(store: Store, expectations: Iterable[Expectation], *, now: datetime | None = None) -> list[Overdue]:

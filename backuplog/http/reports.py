@@ -7,8 +7,7 @@ import attrs
 
 from backuplog.agent import require_agent
 from backuplog.anomaly import FEWEST_RUNS, find_anomalies
-from backuplog.errors import InvalidInput, StoreError
-from backuplog.overdue import Expectation, find_overdue
+from backuplog.overdue import Expectation, expectations_now, find_overdue
 from backuplog.report import latest_runs, summarize_runs
 from backuplog.store import Store
 
@@ -103,10 +102,7 @@ def get_overdue_runs(
         429, 500 or 503. An answer of more than 8 MiB ends before ``limit``.
     """
     query, _ = asked(store, agent_id, request, guard, ("limit",))
-    try:
-        expected = list(expectations() if callable(expectations) else expectations)
-    except InvalidInput as error:  # The client has not sent it.
-        raise StoreError(f"what is expected cannot be read: {error}") from error
+    expected = expectations_now(expectations)
     if query.agent_id is not None:
         require_agent(store, query.agent_id)
         expected = [each for each in expected if each.agent_id == query.agent_id]

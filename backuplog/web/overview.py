@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from backuplog.agent import list_agents
 from backuplog.anomaly import Anomaly, anomalies_of, find_anomalies
-from backuplog.errors import FieldError, InvalidInput, InvalidQuery, StoreError
+from backuplog.errors import FieldError, InvalidQuery
 from backuplog.model import BackupRun, RunQuery
-from backuplog.overdue import Expectation, find_overdue
+from backuplog.overdue import expectations_now, find_overdue
 from backuplog.query import cursor_bytes, cursor_text, refuse_cursor
 from backuplog.report import latest_runs
 from backuplog.row import GROUP_COLUMNS
@@ -91,7 +91,7 @@ def view_overview(site: Site, request: Request) -> Response:
     """Show each policy and agent: the last run, the last success and its age, and what is late first."""
     after, wants_unusual = _key_in(request), _wants_unusual(request)
     store, now = site.store, datetime.now(UTC)
-    expected = _expected(site)
+    expected = expectations_now(site.expectations)
     latest = latest_runs(store, now=now)
     overdue = find_overdue(store, expected, now=now) if expected else []
     hostnames = {agent.id: agent.hostname for agent in list_agents(store) if agent.hostname is not None}
@@ -129,13 +129,6 @@ def view_overview(site: Site, request: Request) -> Response:
 def _recent(recent: timedelta) -> str:
     """Return how old a good run may be, in hours where people say so."""
     return humanize.precisedelta(recent, suppress=["days"] if recent < timedelta(days=3) else [], format="%0.0f")
-
-
-def _expected(site: Site) -> list[Expectation]:
-    try:
-        return site.expected()
-    except InvalidInput as error:  # Whoever looks has not written it.
-        raise StoreError(f"what is expected cannot be read: {error}") from error
 
 
 def _row(store: Store, kind: Kind) -> Row:

@@ -74,10 +74,6 @@ class Site:
         """The store to use."""
         return self.opened if isinstance(self.opened, Store) else self.opened()
 
-    def expected(self) -> list[Expectation]:
-        """Return what is expected of policies."""
-        return list(self.expectations() if callable(self.expectations) else self.expectations)
-
     def render(self, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
         """Answer with a page. Its links are relative, so that it works under any prefix."""
         path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
