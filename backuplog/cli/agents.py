@@ -14,7 +14,7 @@ from backuplog.token import issue_agent_token, list_agent_tokens, revoke_agent_t
 
 from .filters import LengthOfTime
 from .frame import ExitCode, Refusal, Target, store_options
-from .output import Form, cell, counted, form_options, new_table, print_all, print_json, print_line, screen
+from .output import Form, cell, counted, form_options, new_table, print_all, print_document, screen
 
 
 @click.group(invoke_without_command=True)
@@ -52,10 +52,11 @@ def register(target: Target, /, form: Form, agent_id: UUID | None, hostname: str
     if form == "table":
         click.echo(str(agent.id))
     else:
-        (print_json if form == "json" else print_line)(_agent_document(agent))
+        print_document(form, _agent_document(agent))
 
 
 @click.group(short_help="Issue, list and revoke tokens.")
+@store_options
 def token() -> None:
     """Issue, list and revoke the tokens that agents send results with."""
 

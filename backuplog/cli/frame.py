@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from backuplog.errors import AgentNotFound, BackendNotFound, BackuplogError, Run
 from backuplog.model import DEFAULT_TENANT
 from backuplog.observe import Observer
 from backuplog.store import Store, open_store
+
+_PASSWORD: Final = re.compile(r"://[^@\s]*@")
 
 DEFAULT_URL: Final = "sqlite:///backups.db"
 """The store that is used if none is named."""
@@ -131,6 +134,10 @@ def _in_one_line(ctx: click.Context) -> Generator[None]:
     try:
         yield
         sys.stdout.flush()
+    except click.UsageError as error:
+        if _PASSWORD.search(error.message):  # of a URL that stands where none belongs
+            raise click.UsageError(_PASSWORD.sub("://…@", error.message), error.ctx) from None
+        raise
     except BackuplogError as error:
         raise Refusal.of(error) from error
     except BrokenPipeError:  # Whoever read has seen enough.

@@ -65,6 +65,11 @@ def print_line(document: Any) -> None:
     click.echo(json.dumps(document))
 
 
+def print_document(form: Form, document: Any) -> None:
+    """Print one document in the form of JSON that is asked for."""
+    (print_json if form == "json" else print_line)(document)
+
+
 def print_all(form: Form, name: str, documents: Iterable[Mapping[str, Any]], **rest: Any) -> None:
     """Print entries as JSON: with what else there is to say in one document, or each on a line."""
     if form == "nl":

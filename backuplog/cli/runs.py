@@ -35,8 +35,7 @@ from .output import (
     marked,
     new_table,
     print_all,
-    print_json,
-    print_line,
+    print_document,
     said,
     screen,
 )
@@ -83,7 +82,7 @@ def show(target: Target, /, run: str, form: Form) -> None:
     with target.open() as store:
         found = find_run(store, run)
         if form != "table":
-            (print_json if form == "json" else print_line)(run_document(found))
+            print_document(form, run_document(found))
             return
         hostname = hostnames_of(store, [found.agent_id]).get(found.agent_id)
         lines = _end_of_log(store, found) if found.status in FAILED_STATUSES else []

@@ -8,7 +8,7 @@ from rich.table import Table
 from backuplog.convert import converter
 from backuplog.display import number
 
-from .output import Form, print_json, print_line, said, screen
+from .output import Form, print_document, said, screen
 
 MOST_SHOWN: Final = 20
 """How many of many people are shown. Programs are given all that a report names."""
@@ -26,7 +26,7 @@ def print_report(
         next_cursor: With which ``--cursor`` to go on; None if there is nothing more.
     """
     if form != "table":
-        (print_json if form == "json" else print_line)(converter.unstructure(document))
+        print_document(form, converter.unstructure(document))
         return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)

@@ -158,6 +158,20 @@ def test_no_message_shows_a_password(url: str, code: int) -> None:
     assert "sesame" not in said.stderr
 
 
+@pytest.mark.parametrize("before", [(), ("copy", "sqlite://", "sqlite://")], ids=["command", "argument"])
+def test_a_url_in_the_wrong_place_shows_no_password(before: tuple[str, ...]) -> None:
+    """A URL for which ``--url`` was forgotten is refused without what may be its password."""
+    said = run(*before, "postgresql://somebody:sesame@host/x", "runs", code=2)
+    assert "postgresql://…@host/x" in said.stderr
+    assert "sesame" not in said.output
+
+
+def test_the_store_of_a_group_is_named_behind_it() -> None:
+    """``--url`` also stands between a group and its command."""
+    run("agents", "--url", "sqlite:///a.db", "register", NOBODY, code=0)
+    assert "0 tokens" in run("token", "--url", "sqlite:///a.db", "list", NOBODY, code=0).stdout
+
+
 def test_a_file_that_is_no_database(somewhere: Path) -> None:
     """What is no database of ours is left as it is."""
     (somewhere / "backups.db").write_text("a letter")
