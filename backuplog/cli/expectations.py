@@ -30,7 +30,7 @@ def read_expectations(path: Path) -> list[Expectation]:
     name = click.format_filename(path)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, RecursionError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Refusal(f"{name} cannot be read: {error}", ExitCode.USAGE) from error
     tables = document.get("expectation")
     if not isinstance(tables, list) or set(document) != {"expectation"}:

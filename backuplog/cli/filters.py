@@ -1,4 +1,4 @@
-"""The options that say which runs are meant, and their types."""
+"""The options that say which runs are meant, and the types of options: times, lengths of time, sizes."""
 
 import re
 from collections.abc import Callable
@@ -9,10 +9,12 @@ import click
 
 from backuplog.model import RunQuery
 from backuplog.normalise import MAX_DURATION_SECONDS, STATUSES, as_time
+from backuplog.parsers.tool import as_size
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 _LENGTH: Final = re.compile(r"(\d{1,9})(s|m|h|d|w)", re.ASCII)
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?) ?([A-Za-z]*)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -46,6 +48,22 @@ class Moment(click.ParamType[datetime]):
             return as_time(f"{value}T00:00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", value) else value)
         except ValueError:
             self.fail("must be like 2026-11-24, 2026-11-24T03:00:00Z, or an age like 7d or 12h", param, ctx)
+
+
+class Size(click.ParamType[int]):
+    """A size: a number, and a unit unless it is of bytes, such as 10GiB or 500MB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value)
+        size = as_size(match[1].encode(), match[2].encode()) if match else None
+        if size is None:
+            self.fail("must be a size such as 10GiB, 500MB or a number of bytes", param, ctx)
+        return size
 
 
 def length_of_time(text: str) -> timedelta:

@@ -16,7 +16,7 @@ from .tally import named, print_report
 def migrate(target: Target, /, form: Form) -> None:
     """Make the database and its tables, or bring them up to date.
 
-    Back an older database up before. No other command changes the tables of one that is there.
+    Back an older database up before. Commands that write do the same by themselves, those that only look never do.
     """
     pending = tuple[str, ...]()
     try:

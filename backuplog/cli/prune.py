@@ -9,10 +9,9 @@ from backuplog import RetentionPolicy
 from backuplog import prune as prune_store
 from backuplog.display import number, size
 
-from .filters import LengthOfTime
+from .filters import LengthOfTime, Size
 from .frame import Target, store_options
 from .output import Form, form_options, progress
-from .sizes import Size
 from .tally import print_report
 
 

@@ -53,10 +53,10 @@ def serve(
     """
     try:
         import uvicorn  # noqa: PLC0415 - no other command needs the extra
-        from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415
-        from starlette.types import ASGIApp  # noqa: PLC0415
+        from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: PLC0415 - likewise
+        from starlette.types import ASGIApp  # noqa: PLC0415 - likewise
 
-        from backuplog import web  # noqa: PLC0415
+        from backuplog import web  # noqa: PLC0415 - likewise
     except ModuleNotFoundError as missing:
         raise Refusal(f"serve needs {missing.name}: pip install 'backuplog[web]'", ExitCode.USAGE) from missing
     is_local = _is_local(host)
