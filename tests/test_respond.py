@@ -48,7 +48,13 @@ class Counter:
         """Count nothing more."""
 
 
-def respond(store: backuplog.Store, endpoint: http.Endpoint, *place: Any, upload: Upload, **parts: Any) -> Any:
+def respond(
+    store: backuplog.Store | Callable[[], backuplog.Store],
+    endpoint: http.Endpoint,
+    *place: Any,
+    upload: Upload,
+    **parts: Any,
+) -> Any:
     """Call an endpoint as an async server does."""
     guard = http.Guard(limiter=parts.pop("limiter", None))
     parts.setdefault("method", "GET" if endpoint is http.get_backup_runs else "POST")
@@ -133,3 +139,23 @@ def test_what_says_it_is_too_long_is_not_read(store: backuplog.Store, agent_id: 
     upload = Upload(b"{}")
     answer = respond(store, http.post_task_result, str(agent_id), upload=upload, headers=headers)
     assert (answer.status, upload.read) == (413, 0)
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_a_function_opens_the_store_in_a_thread(
+    store: backuplog.Store, agent_id: UUID, payload: Payload, size: int
+) -> None:
+    """A store may be given as the function that opens it: the event loop never waits for a database."""
+    threads: list[int] = []
+
+    def open_slowly() -> backuplog.Store:
+        threads.append(threading.get_ident())
+        return store
+
+    body = json.dumps(payload(log="x" * size)).encode()
+    for token, status in ((backuplog.issue_agent_token(store, agent_id), 200), ("unknown", 401)):
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = respond(open_slowly, http.post_task_result, str(agent_id), upload=Upload(body), headers=headers)
+        assert answer.status == status
+    assert threads
+    assert threading.get_ident() not in threads

@@ -19,7 +19,7 @@ _UNCHECKED_BYTES: Final = 65_536
 
 async def respond(
     endpoint: Callable[..., Response],
-    store: Store,
+    store: Store | Callable[[], Store],
     *place: str | None,
     request: Request,
     body: AsyncIterable[bytes],
@@ -33,7 +33,7 @@ async def respond(
 
     Args:
         endpoint: The endpoint, such as ``post_task_result``.
-        store: The store to use.
+        store: The store to use, or a function that returns it, which is called in the thread.
         place: The parameters of the endpoint's path: the agent (None for all agents), and the run where there is one.
         request: The request, with its method and without its body.
         body: The pieces of the body, such as Starlette's ``request.stream()``.
@@ -45,12 +45,15 @@ async def respond(
     """
     is_observed = request.method == "POST"  # Observers are told of results and of nothing else.
     let_in = _let_in if is_observed else authenticate
+    opened = store if isinstance(store, Store) else None
 
     async def admitted() -> AsyncIterator[bytes]:
+        nonlocal opened
         size = 0
         async for piece in body:
             if size <= _UNCHECKED_BYTES < size + len(piece):
-                await in_thread(let_in, store, place[0] or "", request, guard)
+                opened = opened or await in_thread(store)
+                await in_thread(let_in, opened, place[0] or "", request, guard)
             size += len(piece)
             yield piece
 
@@ -59,7 +62,7 @@ async def respond(
         try:
             whole = await collect_body(request.headers, admitted(), max_bytes=guard.max_body_bytes)
         except BackuplogError as error:
-            return failure(store, error, is_observed=is_observed)
+            return failure(opened, error, is_observed=is_observed)
     response: Response = await in_thread(endpoint, store, *place, attrs.evolve(request, body=whole), guard=guard)
     return response
 

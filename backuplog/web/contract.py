@@ -21,9 +21,6 @@ def contract_routes(
 ) -> list[BaseRoute]:
     """Return the routes of the contract; who has GET has HEAD too."""
 
-    async def opened() -> Store:
-        return store if isinstance(store, Store) else await run_in_threadpool(store)
-
     def route(path: str, **endpoints: http.Endpoint) -> Route:
         names = [name for name in ("agent_id", "run_id") if f"{{{name}}}" in path]  # The prefix may have others.
 
@@ -31,7 +28,7 @@ def contract_routes(
             # The body is read in the event loop, where slow clients cost nothing; the work is done in a thread.
             given = await http.respond(
                 endpoints[request.method.replace("HEAD", "GET")],
-                await opened(),
+                store,
                 *([request.path_params[name] for name in names] or [None]),
                 request=request_of(request),
                 body=request.stream(),
@@ -44,7 +41,7 @@ def contract_routes(
 
     async def follow(request: Request) -> Response:
         given, body = await http.follow(
-            await opened(),
+            store if isinstance(store, Store) else await run_in_threadpool(store),
             request.path_params["agent_id"],
             request.path_params["run_id"],
             request=request_of(request),
