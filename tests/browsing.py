@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from starlette.types import ASGIApp
 
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
@@ -49,6 +49,12 @@ def browser() -> Iterator[Browser]:
         pytest.skip(NO_BROWSER)
     with start_browser() as started:
         yield started
+
+
+def follow(link: Locator) -> None:
+    """Click on what leads to another document, and wait for that: otherwise a count may see it half read."""
+    with link.page.expect_navigation():
+        link.click()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 import backuplog
 from backuplog import http, web
-from browsing import serving
+from browsing import follow, serving
 from reported import HOSTILE, report_run
 
 OpenPage = Callable[..., Page]
@@ -92,17 +92,17 @@ def test_everything_works_without_script(app: ASGIApp, open_page: OpenPage) -> N
     with serving(app) as address:
         page = open_page(address, java_script_enabled=False)
         assert page.locator("h1").inner_text().startswith("No.")
-        page.get_by_role("navigation", name="Pages").get_by_role("link", name="History").click()
+        follow(page.get_by_role("navigation", name="Pages").get_by_role("link", name="History"))
         page.get_by_text("Filter", exact=True).click()
         page.get_by_label("warning").check()
         page.get_by_label("Update by itself").check()
-        page.get_by_role("button", name="Show").click()
+        follow(page.get_by_role("button", name="Show"))
         assert page.locator("tbody tr").count() == 2
         assert page.locator("#renewed").inner_text() == "The list updates by itself only where scripts are allowed."
         page.goto(f"{address}history?limit=3")
-        page.get_by_role("link", name="Older").click()
-        page.get_by_role("link", name="Newer").click()
-        page.locator("tbody a").first.click()
+        follow(page.get_by_role("link", name="Older"))
+        follow(page.get_by_role("link", name="Newer"))
+        follow(page.locator("tbody a").first)
         assert "/runs/" in page.url
 
 
@@ -130,11 +130,11 @@ def test_it_works_under_a_prefix(app: ASGIApp, open_page: OpenPage, entry: str) 
         page = open_page(f"{address}{entry}")
         assert page.url == f"{address}backups/"
         assert page.evaluate("getComputedStyle(document.body).margin") == "0px"
-        page.get_by_role("navigation", name="Pages").get_by_role("link", name="History").click()
+        follow(page.get_by_role("navigation", name="Pages").get_by_role("link", name="History"))
         assert page.url == f"{address}backups/history"
-        page.locator("tbody a").first.click()
+        follow(page.locator("tbody a").first)
         assert page.url.startswith(f"{address}backups/runs/")
-        page.get_by_role("navigation", name="Pages").get_by_role("link", name="Overview").click()
+        follow(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Overview"))
         assert page.url == f"{address}backups/"
 
 

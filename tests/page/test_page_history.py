@@ -15,7 +15,7 @@ import backuplog
 from backuplog import http, web
 from backuplog.errors import InvalidQuery
 from backuplog.web.history import STEPS, links_of, query_of
-from browsing import serving
+from browsing import follow, serving
 from reported import report_run
 
 OpenPage = Callable[..., Page]
@@ -52,13 +52,13 @@ def test_filters_make_the_address(store: backuplog.Store, open_page: OpenPage, r
         page.get_by_label("Agent").select_option("db-01")
         page.get_by_label("failed").check()
         page.get_by_label("Started since").fill(f"{datetime.now(UTC) - timedelta(hours=20):%Y-%m-%dT%H:%M:%S}")
-        page.get_by_role("button", name="Show").click()
+        follow(page.get_by_role("button", name="Show"))
         assert "status=failed" in page.url
         assert page.locator("tbody tr").count() == 1
         assert "wrong password" in page.locator("tbody tr").inner_text()
         assert page.get_by_label("failed").is_checked()
         assert page.get_by_label("Started since").input_value()
-        page.get_by_role("link", name="Clear").click()
+        follow(page.get_by_role("link", name="Clear"))
         assert page.locator("tbody tr").count() == 4
 
 
@@ -69,7 +69,7 @@ def test_totals_are_told_by_status(store: backuplog.Store, open_page: OpenPage, 
     with shown(store, open_page) as page:
         totals = [" ".join(text.split()) for text in page.locator(".totals li").all_inner_texts()]
         assert totals == ["5 runs", "2 + success", "1 ! warning", "2 ? other"]
-        page.get_by_role("link", name="2 success").click()
+        follow(page.get_by_role("link", name="2 success"))
         assert page.locator("tbody tr").count() == 2
         assert page.locator(".totals [aria-current]").inner_text().split() == ["2", "+", "success"]
 
@@ -84,15 +84,15 @@ def test_pages_lead_to_the_end_and_back(store: backuplog.Store, open_page: OpenP
     with shown(store, open_page, "?limit=4") as page:
         seen = [rows(page)]
         while page.get_by_role("link", name="Older").count():
-            page.get_by_role("link", name="Older").click()
+            follow(page.get_by_role("link", name="Older"))
             seen.append(rows(page))
         assert seen == [ids[:4], ids[4:8], ids[8:]]
         for expected in reversed(seen[:-1]):
-            page.get_by_role("link", name="Newer").click()
+            follow(page.get_by_role("link", name="Newer"))
             assert rows(page) == expected
         assert not page.get_by_role("link", name="Newer").count()
-        page.get_by_role("link", name="Older").click()
-        page.get_by_role("link", name="Newest").click()
+        follow(page.get_by_role("link", name="Older"))
+        follow(page.get_by_role("link", name="Newest"))
         assert rows(page) == seen[0]
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 import backuplog
 from backuplog import http, web
 from backuplog.overdue import Expectation
-from browsing import serving
+from browsing import follow, serving
 from reported import report_run
 
 OpenPage = Callable[..., Page]
@@ -95,7 +95,7 @@ def test_a_row_tells_of_the_last_runs(store: backuplog.Store, open_page: OpenPag
             "failed",
             "failed",
         ]
-        strip.last.click()
+        follow(strip.last)
         assert page.url.endswith(f"runs/{last.run_id}")
 
 
@@ -129,11 +129,11 @@ def test_many_kinds_take_several_pages(store: backuplog.Store, open_page: OpenPa
         assert "100 in all · shown: 1 to 50" in page.locator("#counts").inner_text()
         seen = [page.locator("tbody th").all_inner_texts()]
         while page.get_by_role("link", name="Next").count():
-            page.get_by_role("link", name="Next").click()
+            follow(page.get_by_role("link", name="Next"))
             seen.append(page.locator("tbody th").all_inner_texts())
         assert [len(rows) for rows in seen] == [50, 50]
         assert len({row for rows in seen for row in rows}) == 100
-        page.get_by_role("link", name="First").click()
+        follow(page.get_by_role("link", name="First"))
         assert page.locator("tbody th").all_inner_texts() == seen[0]
 
 
@@ -145,7 +145,7 @@ def test_what_is_unusual_is_found_on_all_pages(store: backuplog.Store, open_page
         report(hours=hours, task_type="zzz", stats=backuplog.RunStats(data_added=100 if hours == 2 else 1))
     with shown(store, open_page) as page:
         assert page.locator(".notice").count() == 0
-        page.get_by_role("link", name="Find what is unusual in all").click()
+        follow(page.get_by_role("link", name="Find what is unusual in all"))
         assert page.locator("section:has(#unusual) li").all_inner_texts() == [
             "db-01 (zzz) unusual data added: 100 Bytes, usually 1 Byte"
         ]

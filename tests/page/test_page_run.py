@@ -17,7 +17,7 @@ from starlette.routing import Mount
 
 import backuplog
 from backuplog import http, web
-from browsing import serving
+from browsing import follow, serving
 from reported import HOSTILE
 
 OpenPage = Callable[..., Page]
@@ -89,12 +89,12 @@ def test_a_run_without_script_is_read_whole(store: backuplog.Store, open_page: O
             later = page.get_by_role("link", name="Later")
             if not later.count():
                 break
-            later.click()
+            follow(later)
         assert seen == list(range(1, 1_001))
         page.get_by_label("Find in this log").fill("0000500.JPG")
-        page.get_by_role("button", name="Find").click()
+        follow(page.get_by_role("button", name="Find"))
         assert page.get_by_text("1 line has it.").is_visible()
-        page.locator("#log-found a").first.click()
+        follow(page.locator("#log-found a").first)
         assert page.url.endswith("?line=501#L501")
         assert "0000500.jpg" in page.locator(".row.target").inner_text()
 
