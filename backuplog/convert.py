@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -44,28 +44,39 @@ _SEPARATORS: Final = str.maketrans("", "", "_- ")
 _logger: Final = logging.getLogger("backuplog")
 
 
-def _misspelled(document: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
-    """Find the keys that differ from a known one, which is absent, by case or separators only, by the known one."""
-    unknown = [key for key in document if key not in names and len(str(key)) <= _LONGEST_NAME]
+def _take(document: Mapping[str, Any], names: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Take what stands under known keys.
+
+    Returns:
+        It, by the names of the fields; and the keys that differ from a known one, which is absent, by case or
+        separators only, by the known one.
+    """
+    values: dict[str, Any] = {}
+    unknown: list[str] = []
+    for key, value in document.items():
+        name = names.get(key)
+        if name is None:
+            unknown.append(key)
+        elif value is not None:
+            values[name] = value
     if not unknown:
-        return {}
-    known = {key.lower(): key for key in names if document.get(key) is None}
-    plain = {key: str(key).translate(_SEPARATORS).lower() for key in unknown}
-    return {known[text]: key for key, text in plain.items() if text in known}
+        return values, {}
+    known = {key.lower(): key for key, name in names.items() if name not in values}
+    plain = {key: str(key).translate(_SEPARATORS).lower() for key in unknown if len(str(key)) <= _LONGEST_NAME}
+    return values, {known[text]: key for key, text in plain.items() if text in known}
 
 
 @converter.register_structure_hook
 def _structure_task_result(payload: Mapping[str, Any], _: type[TaskResult]) -> TaskResult:
-    values = {name: payload[key] for key, name in _RESULT_NAMES.items() if payload.get(key) is not None}
-    misspelled = _misspelled(payload, _RESULT_NAMES)
+    values, misspelled = _take(payload, _RESULT_NAMES)
     errors: list[FieldError] = []
     for part, (model, names) in _PARTS.items():
         if not isinstance(values.get(part), Mapping):
             continue
-        sent: Mapping[str, Any] = values[part]
-        misspelled |= {f"{part}.{key}": f"{part}.{found}" for key, found in _misspelled(sent, names).items()}
+        figures, odd = _take(values[part], names)
+        misspelled |= {f"{part}.{known}": f"{part}.{key}" for known, key in odd.items()}
         try:
-            values[part] = model(**{name: sent[key] for key, name in names.items() if sent.get(key) is not None})
+            values[part] = model(**figures)
         except InvalidTaskResult as invalid:
             del values[part]
             errors += _on_the_wire(invalid, names, f"$.{part}.")
@@ -79,6 +90,9 @@ def _structure_task_result(payload: Mapping[str, Any], _: type[TaskResult]) -> T
     for known, key in misspelled.items():
         _logger.warning("A payload has %s, which is ignored: write %s", key, known, extra={"key": key, "known": known})
     return result
+
+
+_structure: Final[Callable[[Any, type[TaskResult]], TaskResult]] = converter.get_structure_hook(TaskResult)
 
 
 def _with_hint(error: FieldError, misspelled: Mapping[str, str]) -> FieldError:
@@ -121,7 +135,7 @@ def take_task_result(payload: bytes | str | Mapping[str, Any] | TaskResult) -> T
     if not isinstance(document, Mapping):
         kind = "an array" if isinstance(document, list) else f"a {type(document).__name__}"
         refuse(f"must be a JSON object, not {kind}")
-    return converter.structure(document, TaskResult)
+    return _structure(document, TaskResult)
 
 
 def parse_batch(body: bytes, *, is_lines: bool, max_items: int) -> list[bytes | Mapping[str, Any]]:

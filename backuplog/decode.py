@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any, Final, NoReturn
 
+import msgspec
+
 from .errors import FieldError, InvalidTaskResult, PayloadTooLarge
 
 MAX_VALUES: Final = 200_000
@@ -46,22 +48,32 @@ def decode_json(document: bytes | str, *, max_items: int | None = None) -> objec
     # In text that is given as such a lone surrogate is a character like any other.
     surrogates = "strict" if isinstance(document, bytes) else "surrogatepass"
     data = document if isinstance(document, bytes) else document.encode("utf-8", surrogates)
+    try:
+        decoded: Any = (
+            _decode_quickly(data) if len(data) <= _FEW_BYTES else _decode_exactly(data, surrogates, max_items)
+        )
+    except _REFUSALS:
+        decoded = _decode_exactly(data, surrogates, max_items)
+    if max_items is not None and isinstance(decoded, list):
+        require_few_items(len(decoded), max_items)  # pyright: ignore[reportUnknownArgumentType]
+    return decoded  # pyright: ignore[reportUnknownVariableType]
+
+
+def _decode_exactly(data: bytes, surrogates: str, max_items: int | None) -> object:
+    """Decode a document as the standard library does, or say why it cannot be decoded."""
     if data.startswith(b"\xef\xbb\xbf"):
         refuse("must not begin with a byte order mark")
     if _after_blanks(data, 0) == len(data):
         refuse("must be a JSON object, but the document is empty")
     walk = _Walk(data, surrogates, max_items)
     try:
-        decoded: Any = walk.short_document() if len(data) <= _FEW_BYTES else walk.document()
+        return walk.short_document() if len(data) <= _FEW_BYTES else walk.document()
     except RecursionError:
         refuse("is nested too deeply")
     except InvalidTaskResult:
         raise
     except ValueError:  # CPython converts no integer of more than 4,300 digits.
         refuse("holds a number of too many digits")
-    if max_items is not None and isinstance(decoded, list):
-        require_few_items(len(decoded), max_items)  # pyright: ignore[reportUnknownArgumentType]
-    return decoded  # pyright: ignore[reportUnknownVariableType]
 
 
 class _Walk:
@@ -158,21 +170,34 @@ class _Walk:
         begin, size = start + 1, _FIRST_PIECE_BYTES
         while True:
             end = _border(data, begin, begin + size) if begin + size < len(data) else len(data)
-            text = self._text(begin, end)
-            # Where the string goes on, the piece gets an end of its own. A string that ends in it has its own before.
-            closing = '"' if end < len(data) else ""
-            try:
-                piece, length = _decoder.raw_decode(f'"{text}{closing}')
-            except json.JSONDecodeError as error:
-                self._refuse(error.msg, begin + self._size(text[: error.pos - 1]) if error.pos else start)
-            is_last = length <= len(text) + 1
+            piece, stop = _piece_of_string(data, begin, end) or self._piece_of_string(start, begin, end)
             if is_log:
                 log.write(piece.encode("utf-8", "surrogatepass"))
             elif begin - start <= _PIECE_BYTES:
                 whole.append(piece)
-            if is_last:
-                return log.getvalue() if is_log else "".join(whole), begin + self._size(text[: length - 1])
+            if stop is not None:
+                return log.getvalue() if is_log else "".join(whole), stop
             begin, size = end, min(2 * size, _PIECE_BYTES)
+
+    def _piece_of_string(self, start: int, begin: int, end: int) -> tuple[str, int | None]:
+        """Decode the piece of a string, or say why it cannot be decoded.
+
+        Args:
+            start: Where the string begins.
+            begin: Where the piece begins.
+            end: Where it ends, if the string does not end before.
+
+        Returns:
+            The piece, and where what follows the string begins if it ends in the piece.
+        """
+        text = self._text(begin, end)
+        # Where the string goes on, the piece gets an end of its own. A string that ends in it has its own before.
+        closing = '"' if end < len(self._data) else ""
+        try:
+            piece, length = _decoder.raw_decode(f'"{text}{closing}')
+        except json.JSONDecodeError as error:
+            self._refuse(error.msg, begin + self._size(text[: error.pos - 1]) if error.pos else start)
+        return piece, begin + self._size(text[: length - 1]) if length <= len(text) + 1 else None
 
     def _end_of_nested(self, start: int) -> int:
         """Find the end of an array or object. Where it has none, decoding the rest of the document will say why."""
@@ -208,6 +233,24 @@ class _Walk:
 
     def _refuse(self, message: str, position: int) -> NoReturn:
         refuse(f"must be one JSON document: {message} at byte {position:,}")
+
+
+def _piece_of_string(data: bytes, begin: int, end: int) -> tuple[str, int | None] | None:
+    """Decode the piece of a string in 0.4 of the time; None if the standard library has to do it."""
+    goes_on = end < len(data)
+    quoted = b"".join((b'"', memoryview(data)[begin:end], b'"' if goes_on else b""))
+    try:
+        return _decode_quickly(quoted), None if goes_on else end
+    except _REFUSALS as refusal:
+        # Only a whole string can be decoded, so that what says where it ends need not be trusted.
+        trailing = _TRAILING.search(str(refusal))
+    if trailing is None:
+        return None
+    length = int(trailing[1])
+    try:
+        return _decode_quickly(quoted[:length]), begin + length - 1
+    except _REFUSALS:
+        return None
 
 
 def count_values(data: bytes, start: int, stop: int, most: int) -> tuple[int, int | None]:
@@ -297,5 +340,9 @@ def _refuse_constant(name: str) -> NoReturn:
     refuse(f"must be JSON, which has no {name}")
 
 
+# What it decodes it decodes as the standard library does; it refuses more: lone surrogates, and 1e999.
+_decode_quickly: Final = msgspec.json.Decoder().decode
+_REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_TRAILING: Final = re.compile(r"trailing characters \(byte (\d+)\)")
 # Made once: json.loads() with an option makes one at each call, for 2 us.
 _decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant)

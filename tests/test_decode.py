@@ -5,6 +5,7 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,8 +47,69 @@ def test_a_long_document_gives_what_a_short_one_gives(
         assert long in (short, (backuplog.PayloadTooLarge, f"a batch holds at most {max_items} results"))
 
 
-PARTS = ["a", "é", "€", "😀", '"', "\\", "\n", "\ud83d", "\ude00", r"\ud83d", r"\ude00", "\\" * 5]
+def refuse_all(_: bytes) -> object:
+    """Refuse every document, so that the standard library decodes it."""
+    raise msgspec.DecodeError
+
+
+def with_and_without(document: bytes) -> tuple[str, str]:
+    """Decode a document by the fast decoder, and by the standard library alone; give what comes of it, or the error."""
+    outcomes: list[str] = []
+    for is_fast in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not is_fast:
+                patch.setattr(decode, "_decode_quickly", refuse_all)
+            try:
+                outcomes.append(repr(decode.decode_json(document)))  # 1, 1.0 and True are not the same
+            except backuplog.BackuplogError as error:
+                outcomes.append(str(error))
+    fast, exact = outcomes
+    return fast, exact
+
+
 RAW = [b"\x01", b"\\", b"\\u12", b"\\x", b"\xff", b"\xe2\x82", b'"', b"\\ud83d", b"\\ude00", b"\\u005c"]
+ODD = [
+    *(
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"-1e400",
+        b"1.7976931348623159e308",
+        b"8.5e-324",
+        b"-0",
+        b"-0.0",
+        b"1.0",
+        b"1E5",
+    ),
+    *(b"18446744073709551616", b"-9223372036854775809", b"12345678901234567890.5", b"1" + b"0" * 4_400, b"01", b"1."),
+    *(b"1E5", b".5", b"+1", b"1e", b"-", b"0x10", b"tru", b"null", b"[1,]", b'{"a":1,}', b'{"a":1,"a":2}', b"{'a':1}"),
+    *(b'{"a" 1}', b'{"":{}}', b"[" * 900 + b"]" * 900, b"[" * 100_000, rb'"\ud800"', rb'"\ud83d\ude00"', rb'"\ud83dx"'),
+    *(rb'"\u0000"', rb'"\x"', rb'"\u12"', rb'"\/"', b'"\\', b'"a\tb"', b'"\x7f"', b'"\xff"', b'"\xed\xa0\x80"'),
+    *(b'"\xc0\x80"', b'"\xf4\x90\x80\x80"', b'{"\xff":1}', b"\xef\xbb\xbf1", b"1\xef\xbb\xbf", b"", b" \r\n\t", b" 1 "),
+    *(b"\x0b1", b"1\x0b", b"1 2", b"/**/1", b"\xa01", '"é"'.encode("utf-16"), '"é"'.encode("latin-1"), b"\0", b'"\0"'),
+]
+
+
+@pytest.mark.parametrize("document", ODD, ids=range(len(ODD)))
+def test_odd_json_is_what_the_standard_library_says(document: bytes) -> None:
+    """What the fast decoder takes is the standard library's value, and what it refuses the standard library judges."""
+    fast, exact = with_and_without(document)
+    assert fast == exact
+
+
+@given(JSON, st.booleans(), st.data())
+def test_any_json_is_what_the_standard_library_says(value: object, is_ascii: bool, data: st.DataObject) -> None:  # noqa: FBT001
+    """Any document, whole or damaged, gives the same value or the same error with and without the fast decoder."""
+    document = json.dumps(value, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass")
+    start = data.draw(st.integers(0, len(document)))
+    stop = data.draw(st.integers(start, len(document)))
+    new = data.draw(st.sampled_from([*ODD[:20], *RAW, b",", b"[", b"}", b":", b"e5", b"."]))
+    for text in (document, document[:start] + new + document[stop:]):
+        fast, exact = with_and_without(text)
+        assert fast == exact
+
+
+PARTS = ["a", "é", "€", "😀", '"', "\\", "\n", "\ud83d", "\ude00", r"\ud83d", r"\ude00", "\\" * 5]
 
 
 @given(st.lists(st.sampled_from(PARTS)).map("".join), st.booleans(), st.integers(16, 32), st.data())
