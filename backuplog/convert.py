@@ -38,6 +38,8 @@ _PARTS: Final[Mapping[str, tuple[type[Any], Mapping[str, str]]]] = {
 # The fields that are stored as JSON, with their defaults, which say nothing.
 _DETAILS: Final = tuple((field.name, field.default) for field in attrs.fields(RunStats))[len(FIGURES) :]
 _PROGRESS: Final = tuple((field.name, field.default) for field in attrs.fields(Progress))
+# In one form for ever: it is part of a submission's digest.
+_encode: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _LONGEST_NAME: Final = 50
 _SEPARATORS: Final = str.maketrans("", "", "_- ")
 
@@ -174,13 +176,12 @@ def run_document(run: BackupRun) -> dict[str, Any]:
 def stats_details(stats: RunStats) -> str | None:
     """Return as JSON what figures say beyond those that are columns of their own; None where they say no more."""
     known = _known(stats, _DETAILS)
-    # In one form for ever: it is part of a submission's digest.
-    return json.dumps(known, sort_keys=True, separators=(",", ":")) if known else None
+    return _encode(known) if known else None
 
 
 def progress_text(progress: Progress) -> str:
     """Return as JSON what a task says of its progress."""
-    return json.dumps(_known(progress, _PROGRESS), sort_keys=True, separators=(",", ":"))
+    return _encode(_known(progress, _PROGRESS))
 
 
 def progress_from(text: str) -> Progress:

@@ -378,6 +378,34 @@ def test_a_run_that_another_transaction_inserts_is_waited_for(
         assert backuplog.read_log(store, sent["taskId"]) == b"b" * 2_000_000
 
 
+def test_a_batch_waits_for_a_run_that_another_transaction_inserts(
+    store: backuplog.Store, url: str, payload: Payload, wait_until_blocked: Callable[[int], None]
+) -> None:
+    """One run of a batch that is inserted but not committed elsewhere is decided when that has ended, either way."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    figures = {"filesNew": 3, "tool": "reśtic", "failedItems": ['"\\', "é"]}
+    for ends, outcome in (("commit", "updated"), ("rollback", "created")):
+        sent = [payload(log=f"log {number}", stats=figures) for number in range(20)]
+        sent[3] |= {"status": "running", "progress": {"step": "/srv/ö", "percent": 1.5}}
+        backuplog.ingest_task_result(store, agent_id, sent[5])
+        answers: list[Any] = []
+        with psycopg.connect(url) as connection:
+            backuplog.ingest_task_result(store.bound_to(connection), agent_id, {**sent[7], "log": "another"})
+            results = [(agent_id, result) for result in sent]
+            thread = threading.Thread(target=lambda: answers.extend(backuplog.ingest_task_results(store, results)))  # noqa: B023 - it is joined here
+            thread.start()
+            wait_until_blocked(1)
+            getattr(connection, ends)()
+            thread.join()
+        expected = ["created"] * 20
+        expected[5], expected[7] = "replayed", outcome
+        assert [answer.outcome for answer in answers] == expected
+        assert [backuplog.read_log(store, result["taskId"]) for result in sent] == [b"log %d" % n for n in range(20)]
+        runs = [backuplog.get_run(store, result["taskId"]) for result in sent]
+        assert {run.stats for run in runs} == {backuplog.parse_task_result(sent[0]).stats}
+        assert runs[3].progress == backuplog.parse_task_result(sent[3]).progress
+
+
 def test_two_batches_in_opposite_order_do_not_deadlock(url: str, payload: Payload) -> None:
     """Batches of the same results in opposite order, first and replaced, all count; nobody gives way."""
     with backuplog.open_store(url, retry_timeout=0) as store:
