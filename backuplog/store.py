@@ -10,7 +10,6 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 from uuid import UUID
 
 import attrs
-import tenacity
 
 from .backend import Backend
 from .errors import BackendNotFound, StoreUnavailable
@@ -24,7 +23,6 @@ ENTRY_POINT_GROUP: Final = "backuplog.backends"
 
 _MOST_WARNINGS: Final = 1_000
 _LONGEST_PAUSE: Final = 1.0
-_PAUSES: Final = tenacity.wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE)
 
 _logger: Final = logging.getLogger("backuplog")
 
@@ -137,6 +135,7 @@ class Store:
             if remaining <= 0:
                 raise
             _log_retry(method, error, 0.0)
+        import tenacity  # noqa: PLC0415 - a tenth of the time to import backuplog, and few programs ever retry
 
         def log_pause(state: tenacity.RetryCallState) -> None:
             _log_retry(method, state.outcome.exception() if state.outcome else None, state.upcoming_sleep)
@@ -145,7 +144,7 @@ class Store:
         again = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(StoreUnavailable),
             stop=tenacity.stop_after_delay(remaining),
-            wait=_PAUSES,
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE),
             before_sleep=log_pause,
             reraise=True,
         )
