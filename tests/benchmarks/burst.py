@@ -28,13 +28,14 @@ import statistics
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from hashlib import blake2b
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -283,8 +284,10 @@ def serve(plan: Plan, store: backuplog.Store, arrivals: Arrivals) -> Taken:
             answers = backuplog.ingest_task_results(store, results)
         taken.ended = time.perf_counter()
         for delivery, answer in zip(deliveries, answers, strict=True):
-            is_stored = isinstance(answer, backuplog.Receipt)
-            taken.answers[answer.outcome if is_stored else f"{answer.error_type}: {answer}"] += 1
+            if isinstance(answer, backuplog.Receipt):
+                taken.answers[answer.outcome.value] += 1
+            else:
+                taken.answers[f"{answer.error_type}: {answer}"] += 1
             arrived = begun if plan.is_closed else arrivals.begun + delivery.moment
             taken.latencies.append((delivery.log_bytes, taken.ended - arrived, taken.ended - begun))
     return taken
@@ -323,7 +326,7 @@ def work(plan: Plan, worker: int, channel: Connection) -> None:
         channel.recv()  # With its connections, the server's processes end, whose processor time is to be read first.
 
 
-def verify(plan: Plan, share: int) -> tuple[int, int, list[str]]:
+def verify_logs(plan: Plan, share: int) -> tuple[int, int, list[str]]:
     """Read logs back: all short ones of this share of the agents, and a sample of the others.
 
     Returns:
@@ -385,6 +388,7 @@ class Machine:
             pass
         self.waits: Counter[str] = Counter()
         self.samples = 0
+        self.oldest = 0.0
         self.memory: list[list[int]] = []
 
     def one(self, statement: str) -> Any:
@@ -392,9 +396,9 @@ class Machine:
         found = self.connection.execute(statement.encode()).fetchone()
         return found[0] if found else None
 
-    def server_cpu(self) -> Counter[str]:
+    def server_cpu(self) -> dict[str, float]:
         """Give the seconds of processor time of each kind of the server's processes; nothing if it runs elsewhere."""
-        seconds: Counter[str] = Counter()
+        seconds: dict[str, float] = defaultdict(float)
         if self.postmaster is None:
             return seconds
         for folder in Path("/proc").glob("[0-9]*"):
@@ -429,15 +433,18 @@ class Machine:
         found = {name: float(value or 0) for name, value in zip(self._COUNTED, counted, strict=True)}
         return {**found, "machine": sum(spent) - spent[3] - spent[4]}  # less idle and waiting for a disk
 
-    _WAITS = (
-        "SELECT coalesce(wait_event_type || ':' || wait_event, 'on a processor, or waiting for one') "
-        "FROM pg_stat_activity WHERE backend_type = 'client backend' AND state <> 'idle' AND pid <> pg_backend_pid()"
-    )
+    _CONNECTIONS = """
+        SELECT coalesce(wait_event_type || ':' || wait_event, 'on a processor, or waiting for one'),
+            coalesce(extract(epoch FROM clock_timestamp() - xact_start)::float8, 0)
+        FROM pg_stat_activity WHERE backend_type = 'client backend' AND state <> 'idle' AND pid <> pg_backend_pid()
+    """
 
     def sample(self) -> None:
         """Note what the server's connections wait for and how much memory the workers hold."""
         self.samples += 1
-        self.waits.update(event for (event,) in self.connection.execute(self._WAITS.encode()))
+        for event, age in self.connection.execute(self._CONNECTIONS.encode()):
+            self.waits[event] += 1
+            self.oldest = max(self.oldest, age)
         self.memory.append([status_of(pid, "VmRSS") for pid in self.workers])
 
 
@@ -450,16 +457,15 @@ def status_of(pid: int, name: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0)
 
 
-def run(plan: Plan, connection: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Register the agents, start the workers, let everything arrive, verify it, and give the figures."""
+def let_arrive(plan: Plan, connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Register the agents, start the workers, let everything arrive, and give the figures."""
     with connection.cursor() as cursor, cursor.copy("COPY backuplog.backup_agents FROM STDIN") as copy:
         for number in range(plan.agents):
             copy.write_row((plan.tenant_id, plan.ids(number)[0], f"host-{number}", "2026-01-01T00:00Z"))
     connection.execute("VACUUM ANALYZE backuplog.backup_agents")
-    deliveries = plan.deliveries()
     context = multiprocessing.get_context("spawn")
     channels: list[Connection] = []
-    processes = []
+    processes: list[SpawnProcess] = []
     for worker in range(plan.workers):
         channel, other = context.Pipe()
         processes.append(context.Process(target=work, args=(plan, worker, other), daemon=True))
@@ -477,30 +483,21 @@ def run(plan: Plan, connection: psycopg.Connection[Any]) -> dict[str, Any]:
     waiting = set(channels)
     while waiting:
         machine.sample()
-        for channel in wait(waiting, SAMPLE_SECONDS):
-            taken.add(channel.recv())  # type: ignore[union-attr]
-            waiting.remove(channel)  # type: ignore[arg-type]
+        ended = waiting.intersection(wait(waiting, SAMPLE_SECONDS))
+        for channel in ended:
+            taken.add(channel.recv())
+        waiting -= ended
     peaks = [status_of(pid, "VmHWM") for pid in machine.workers]
     time.sleep(1.5)  # The server's statistics come a second late.
     after, cpu_after, own = machine.counters(), machine.server_cpu(), time.process_time() - own
     for channel, process in zip(channels, processes, strict=True):
         channel.send("end")
         process.join()
+    deliveries = plan.deliveries()
     grown = {name: value - before[name] for name, value in after.items()}
-    server_cpu = {kind: round(value - cpu_before[kind], 2) for kind, value in cpu_after.items()}
-    with ProcessPoolExecutor(plan.workers, mp_context=context) as pool:
-        checks = list(pool.map(verify, [plan] * plan.workers, range(plan.workers)))
-    wrong = [*verify_rows(plan, connection), *(what for check in checks for what in check[2])]
-    second = Counter("differs" if delivery.number % 500 == 5 else "same" for delivery in deliveries)
-    differing = second["differs"] // 2
-    outcomes = {outcome.value: taken.answers.pop(outcome, 0) for outcome in backuplog.Outcome}
-    wanted = plan.agents, len(deliveries) - plan.agents - differing, differing
-    if wanted != (outcomes["created"], outcomes["replayed"], outcomes["updated"] + outcomes["stale"]):
-        wrong.append(f"outcomes are {outcomes}: they were to be {wanted}, of which the last updated or stale")
-    wrong += [f"{count} x {error}" for error, count in taken.answers.items()]
-    seconds = taken.ended - begun
-    count, log_bytes = len(deliveries), sum(delivery.log_bytes for delivery in deliveries)
-    spent = sum(server_cpu.values())
+    server_cpu = {kind: round(value - cpu_before.get(kind, 0.0), 2) for kind, value in cpu_after.items()}
+    seconds, spent, count = taken.ended - begun, sum(server_cpu.values()), len(deliveries)
+    log_bytes = sum(delivery.log_bytes for delivery in deliveries)
     return {
         "plan": {**attrs.asdict(plan, filter=attrs.filters.exclude("url")), "tenant_id": str(plan.tenant_id)},
         "sent": {
@@ -513,7 +510,7 @@ def run(plan: Plan, connection: psycopg.Connection[Any]) -> dict[str, Any]:
         "seconds": seconds,
         "results_per_second": count / seconds,
         "log_bytes_per_second": log_bytes / seconds,
-        "outcomes": outcomes,
+        "answers": dict(taken.answers),
         "latency_seconds": latencies(taken.latencies, 1),
         "call_seconds": latencies(taken.latencies, 2),
         "cpu_seconds": {
@@ -527,11 +524,26 @@ def run(plan: Plan, connection: psycopg.Connection[Any]) -> dict[str, Any]:
         "per_result": {name: grown.pop(name) / count for name in ("wal", "runs", "logs")},
         "server_counts": grown,
         "server_waits": {event: found / machine.samples for event, found in machine.waits.most_common()},
+        "oldest_transaction_seconds": machine.oldest,
         "memory": {"before": machine.memory[0], "half": machine.memory[len(machine.memory) // 2], "most": peaks},
         "retries": dict(taken.retries),
-        "verified": {"runs": plan.agents, "logs": sum(c[0] for c in checks), "log_bytes": sum(c[1] for c in checks)},
-        "wrong": wrong,
     }
+
+
+def verify(plan: Plan, connection: psycopg.Connection[Any], answers: dict[str, int]) -> dict[str, Any]:
+    """Compare what is stored and what was answered with what was sent, and say what is wrong."""
+    with ProcessPoolExecutor(plan.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        checks = list(pool.map(verify_logs, [plan] * plan.workers, range(plan.workers)))
+    wrong = [*verify_rows(plan, connection), *(what for check in checks for what in check[2])]
+    again = len(plan.deliveries()) - plan.agents
+    differing = len(range(5, plan.agents, 500))
+    created, replayed, updated, stale = (answers.get(name, 0) for name in ("created", "replayed", "updated", "stale"))
+    if (created, replayed, updated + stale) != (plan.agents, again - differing, differing):
+        wrong.append(f"answers are {answers}, of {plan.agents} new, {again - differing} equal, {differing} differing")
+    if sum(answers.values()) != plan.agents + again:
+        wrong.append(f"{answers} are not the answers to {plan.agents + again} results")
+    read = {"logs": sum(check[0] for check in checks), "log_bytes": sum(check[1] for check in checks)}
+    return {"verified": {"runs": plan.agents, **read}, "wrong": wrong}
 
 
 def latencies(taken: Sequence[tuple[int, float, float]], column: int) -> dict[str, dict[str, float]]:
@@ -590,7 +602,7 @@ def show(figures: dict[str, Any], cores: int) -> None:
         "results a second, MB/s of logs",
         f"{figures['results_per_second']:,.0f}, {figures['log_bytes_per_second'] / 1e6:.1f}",
     )
-    row("outcomes", ", ".join(f"{count:,} {name}" for name, count in figures["outcomes"].items()))
+    row("answers", ", ".join(f"{count:,} {name}" for name, count in figures["answers"].items()))
     for kind, values in figures["latency_seconds"].items():
         row(f"ms, p50 / p90 / p99 / max, {kind}", " / ".join(f"{value * 1e3:,.1f}" for value in values.values()))
     for kind, values in figures["call_seconds"].items():
@@ -608,6 +620,7 @@ def show(figures: dict[str, Any], cores: int) -> None:
     row("the server counted", ", ".join(f"{value:,.0f} {name}" for name, value in figures["server_counts"].items()))
     waits = list(figures["server_waits"].items())[:6]
     row("connections at work, by what they wait for", ", ".join(f"{event} {share:.2f}" for event, share in waits))
+    row("oldest transaction seen, ms", f"{figures['oldest_transaction_seconds'] * 1e3:,.0f}")
     for name, sizes in figures["memory"].items():
         row(f"MiB of memory of workers, {name}", ", ".join(f"{size / MEBIBYTE:.0f}" for size in sizes))
     row("retries", str(figures["retries"] or "none"))
@@ -668,7 +681,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         )
         backuplog.open_store(url).close()  # makes the tables
         with psycopg.connect(url, autocommit=True) as connection:
-            figures = run(plan, connection)
+            figures = let_arrive(plan, connection)
+            figures |= verify(plan, connection, figures["answers"])
     figures["projection"] = project(figures, cores=given.cores, wal=given.wal * 1e6)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1) + "\n")
