@@ -88,6 +88,7 @@ __all__ = [
     "FindsOrphans",
     "Frame",
     "GroupColumn",
+    "LimitsWriters",
     "Log",
     "LogState",
     "Receipt",
@@ -347,4 +348,17 @@ class FindsOrphans(Protocol):
             after: List only logs that come after this run and version in that order; ids compare as 16 bytes.
             limit: The most logs to list.
         """
+        ...
+
+
+class LimitsWriters(Protocol):
+    """What a backend may have besides: it makes only so many calls of ``submit`` at once.
+
+    Where more threads submit small results through one view, they then share a transaction instead of waiting for each
+    other. It must not wait for more than one of them needs: a run that another transaction holds delays them all.
+    """
+
+    @property
+    def writers(self) -> int | None:
+        """How many calls of ``submit`` it makes at once; None for any number, and in a view of ``bound_to``."""
         ...

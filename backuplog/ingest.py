@@ -232,7 +232,7 @@ def _submit(store: Store, items: Sequence[_Item], reading: _Reading) -> StoreUna
     if not submissions:
         return None
     try:
-        answers = store.call(store.backend.submit, submissions)
+        answers = store.submit(submissions)
     except TransactionRolledBack:
         raise  # What was answered before is gone with it.
     except StoreUnavailable as error:

@@ -12,7 +12,9 @@ from uuid import UUID
 import attrs
 
 from .backend import Backend
+from .delivery import Answer, Submission
 from .errors import BackendNotFound, StoreUnavailable
+from .group import Group
 from .model import DEFAULT_TENANT
 from .normalise import as_duration, option
 from .observe import IngestEvent, LoggingObserver, Observer, notify
@@ -59,6 +61,9 @@ class Store:
     parsers: tuple[Tool, ...] = attrs.field(default=(), kw_only=True, repr=False)
     redactor: Redactor = attrs.field(factory=SecretRedactor, kw_only=True, repr=False)
     _warned: set[tuple[UUID, str]] = attrs.field(factory=set[tuple[UUID, str]], kw_only=True, repr=False)
+    _group: Group = attrs.field(
+        default=attrs.Factory(lambda store: Group(store.backend), takes_self=True), init=False, repr=False
+    )
 
     @property
     def tenant_id(self) -> UUID:
@@ -149,6 +154,20 @@ class Store:
             reraise=True,
         )
         return again(method, *arguments, **keywords)
+
+    def submit(self, submissions: Sequence[Submission]) -> list[Answer]:
+        """Submit results, and retry as ``call`` does. Small ones of several threads may share a transaction.
+
+        What is answered is durable, unless ``bound_to`` returned this view.
+
+        Args:
+            submissions: The submissions.
+
+        Raises:
+            StoreUnavailable: The store was still unavailable after ``retry_timeout`` seconds.
+            StoreError: The store failed.
+        """
+        return self.call(self._group.submit, submissions)
 
     def should_warn_of(self, word: str) -> bool:
         """Return whether to log a warning about a word: once for each tenant, and a thousand times at most.

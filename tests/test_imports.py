@@ -38,6 +38,7 @@ ORDER = [
     "parsers.rsync",
     "parsers.tar",
     "parsers",
+    "group",
     "store",
     "agent",
     "query",

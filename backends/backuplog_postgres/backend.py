@@ -201,6 +201,11 @@ class PostgresBackend:
         """Whose view this is."""
         return self._tenant_id
 
+    @property
+    def writers(self) -> int | None:
+        """How many may submit at once: each takes a connection of the pool."""
+        return None if isinstance(self._connections, CallersConnection) else self._connections.max_size
+
     def for_tenant(self, tenant_id: UUID) -> Self:
         """Return another tenant's view of the same schema."""
         return self._view(self._connections, tenant_id)

@@ -190,6 +190,11 @@ class PooledConnections:
         self._process = os.getpid()
         self.row_security = row_security
 
+    @property
+    def max_size(self) -> int:
+        """How many connections the pool opens at the most."""
+        return int(self._pool.max_size)
+
     @contextmanager
     def statement(self, tenant_id: UUID) -> Generator[Cursor]:
         """Give a cursor for one statement, which is a transaction by itself."""

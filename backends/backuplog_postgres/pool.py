@@ -32,6 +32,7 @@ class Pool:
         self, connect: Callable[[], "PoolConnection"], *, min_size: int, max_size: int, pool_timeout: float
     ) -> None:
         """Open nothing yet."""
+        self.max_size = max_size
         self._connect = connect
         self._min_size = min_size
         self._pool_timeout = pool_timeout

@@ -161,6 +161,11 @@ class SqliteBackend:
         """Whose view this is."""
         return self._tenant_id
 
+    @property
+    def writers(self) -> int | None:
+        """How many may submit at once: SQLite has one writer."""
+        return None if isinstance(self._connections, CallersConnection) else 1
+
     def for_tenant(self, tenant_id: UUID) -> Self:
         """Return another tenant's view of the same database."""
         return type(self)(self._connections, tenant_id=tenant_id, is_owner=False)

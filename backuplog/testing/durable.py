@@ -25,23 +25,27 @@ from .common import NOON, at_once, payload, walk
 from .store import StoreContract
 
 _INGEST_FOREVER = """
-import sys, uuid
+import os, sys, threading, uuid
 import backuplog
 with backuplog.open_store(sys.argv[1]) as store:
     agent_id = backuplog.register_agent(store, uuid.UUID(int=1)).id
+    def acknowledge(*tasks):
+        os.write(1, "".join(f"{task}\\n" for task in tasks).encode())
     def result(task):
         return {
             "taskId": task, "policyId": task, "taskType": "backup", "status": "success", "durationSeconds": 1,
             "log": task * (60_000 if task[0] in "01234567" else 10),
         }
-    while True:
-        one, *batch = [str(uuid.uuid4()) for _ in range(5)]
-        backuplog.ingest_task_result(store, agent_id, result(one))
-        print(one, flush=True)
-        backuplog.ingest_task_results(store, [(agent_id, result(task)) for task in batch])
-        for task in batch:
-            print(task)
-        sys.stdout.flush()
+    def ingest(size):
+        while True:
+            one, *batch = [str(uuid.uuid4()) for _ in range(1 + size)]
+            backuplog.ingest_task_result(store, agent_id, result(one))
+            acknowledge(one)
+            backuplog.ingest_task_results(store, [(agent_id, result(task)) for task in batch])
+            acknowledge(*batch)
+    for _ in range(int(sys.argv[2]) - 1):
+        threading.Thread(target=ingest, args=(0,), daemon=True).start()
+    ingest(4)
 """
 
 _INGEST_ONE = """
@@ -155,13 +159,15 @@ class DurableStoreContract(StoreContract):
             assert [errors for _, errors in results] == [""] * 6
             assert sorted(output.strip() for output, _ in results) == ["created", *["replayed"] * 5]
 
-    def test_a_killed_process_loses_nothing_it_acknowledged(self) -> None:
+    @pytest.mark.parametrize("threads", [1, 12])
+    def test_a_killed_process_loses_nothing_it_acknowledged(self, threads: int) -> None:
         """After kill -9 in the middle of ingesting, all acknowledged results are whole and nothing is half-written."""
         with self.fresh_url() as url:
             acknowledged: list[str] = []
-            for kill in range(self.kills):
+            kills = self.kills if threads == 1 else min(self.kills, 3)
+            for kill in range(kills):
                 child = subprocess.Popen(  # noqa: S603
-                    [sys.executable, "-c", _INGEST_FOREVER, url], stdout=subprocess.PIPE, text=True
+                    [sys.executable, "-c", _INGEST_FOREVER, url, str(threads)], stdout=subprocess.PIPE, text=True
                 )
                 assert child.stdout is not None
                 # A different number of results each time, then at whatever the next one is doing.
@@ -176,7 +182,7 @@ class DurableStoreContract(StoreContract):
                     for run in walk(store, RunQuery(limit=1000)):
                         letters = 60_000 if str(run.id)[0] in "01234567" else 10
                         assert backuplog.read_log(store, run.id) == str(run.id).encode() * letters
-            assert len(acknowledged) >= self.kills
+            assert len(acknowledged) >= kills
 
     def test_a_killed_prune_leaves_nothing_half_removed(self) -> None:
         """After kill -9 in the middle of pruning, each run has its whole log or none, and the next prune goes on."""

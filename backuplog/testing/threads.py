@@ -6,7 +6,7 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import backuplog
-from backuplog import LogReplaced, Receipt
+from backuplog import AgentNotFound, BackuplogError, LogReplaced, Receipt, RunConflict
 
 from .common import at_once, payload
 from .contract import Contract
@@ -96,3 +96,33 @@ class ThreadContract(Contract):
 
             assert at_once(*[work] * 8) == [None] * 8
             assert backuplog.query_runs(store).total == 80
+
+    def test_threads_that_share_a_transaction_are_answered_each_for_itself(self) -> None:
+        """Sixteen threads with good and bad results: each good one is stored once, each bad one fails alone."""
+        with self._known() as (store, agent_id):
+            other_id = backuplog.register_agent(store, uuid4()).id
+            taken = payload(log="taken")
+            backuplog.ingest_task_result(store, other_id, taken)
+
+            def work(number: int) -> list[object]:
+                answers: list[object] = []
+                for count in range(8):
+                    sent = payload(log=f"{number} {count}")
+                    sender: UUID = agent_id
+                    if number % 4 == 0 and count % 2:
+                        sent, sender = (payload(), uuid4()) if number % 8 else (taken, agent_id)
+                    try:
+                        receipt = backuplog.ingest_task_result(store, sender, sent)
+                    except BackuplogError as error:
+                        answers.append(type(error))
+                    else:
+                        assert str(receipt.run_id) == sent["taskId"]
+                        assert backuplog.read_log(store, receipt.run_id) == sent["log"].encode()
+                        answers.append(receipt.outcome.value)
+                return answers
+
+            for number, answers in enumerate(at_once(*[partial(work, number) for number in range(16)])):
+                bad = "created" if number % 4 else AgentNotFound if number % 8 else RunConflict
+                assert answers == ["created", bad] * 4
+            assert backuplog.query_runs(store).total == 1 + 12 * 8 + 4 * 4
+            assert backuplog.read_log(store, taken["taskId"]) == b"taken"
