@@ -1,13 +1,14 @@
 """Results of several threads that share a transaction."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -95,8 +96,11 @@ class Threads:
 
 
 @pytest.fixture
-def threads(store: backuplog.Store, agent_id: UUID, payload: Payload) -> Iterator[Threads]:
-    """Give threads that end with the test."""
+def threads(
+    store: backuplog.Store, agent_id: UUID, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Threads]:
+    """Give threads that end with the test, and lose no patience before."""
+    monkeypatch.setattr(group, "_PATIENCE_SECONDS", 60)
     made = Threads(store, agent_id, payload)
     yield made
     made.finish()
@@ -165,35 +169,62 @@ def test_a_thread_that_is_stopped_holds_up_nobody(threads: Threads, error: BaseE
     assert sorted(threads.gate.asking[3:]) == [["b"], ["c"]]
 
 
+def in_a_handler(threads: Threads, work: Callable[[], object], then: Callable[[], object]) -> None:
+    """Let this thread wait for the transaction of another, interrupt it there by a signal, and do something else."""
+    main = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, lambda *_: work())
+
+    def follow() -> None:
+        until(lambda: threads.waiting == 1)
+        signal.pthread_kill(main, signal.SIGUSR1)
+        then()
+
+    helper = threading.Thread(target=follow)
+    helper.start()
+    try:
+        backuplog.ingest_task_result(threads.store, threads.agent_id, threads.payload(snapshotId="a"))
+    finally:
+        helper.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_signal_takes_a_thread_out_of_the_line(threads: Threads) -> None:
     """Where a signal's handler raises in a thread that waits, it waits no more, and its result is nobody's."""
 
     class Interrupted(BaseException):
         pass
 
-    def interrupt(*_: object) -> None:
+    def interrupt() -> None:
         raise Interrupted
 
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    try:
-        futures = threads.fill()
-        main = threading.get_ident()
-
-        def follow() -> None:
-            until(lambda: threads.waiting == 1)
-            futures.append(threads.begin("b"))
-            signal.pthread_kill(main, signal.SIGUSR1)
-
-        helper = threading.Thread(target=follow)
-        helper.start()
-        with pytest.raises(Interrupted):
-            backuplog.ingest_task_result(threads.store, threads.agent_id, threads.payload(snapshotId="a"))
-        helper.join()
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+    futures = threads.fill()
+    with pytest.raises(Interrupted):
+        in_a_handler(threads, interrupt, lambda: until(lambda: threads.waiting == 0))
+    futures.append(threads.begin("b"))
     threads.finish()
     assert [future.result(10).outcome for future in futures] == ["created"] * 3
     assert threads.gate.asking == [["first"], ["second"], ["b"]]
+
+
+def test_a_handler_of_a_thread_that_waits_may_ingest(threads: Threads) -> None:
+    """What a handler submits, while its own thread waits in line, does not wait behind it."""
+    handled: list[backuplog.Receipt] = []
+
+    def work() -> None:
+        sent = threads.payload(snapshotId="handled")
+        handled.append(backuplog.ingest_task_result(threads.store, threads.agent_id, sent))
+
+    def then() -> None:
+        with suppress(AssertionError):
+            until(lambda: len(threads.gate.asking) == 3)
+        threads.gate.asking.append(["then"])
+        threads.finish()
+
+    futures = threads.fill()
+    in_a_handler(threads, work, then)
+    assert [future.result(10).outcome for future in futures] == ["created"] * 2
+    assert [receipt.outcome for receipt in handled] == ["created"]
+    assert threads.gate.asking == [["first"], ["second"], ["handled"], ["then"], ["a"]]
 
 
 def test_a_thread_that_hangs_is_not_waited_for_without_end(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,10 +246,10 @@ def test_a_shared_transaction_is_bounded(threads: Threads, monkeypatch: pytest.M
     monkeypatch.setattr(group, "_MOST_LOG_BYTES", 100)
     threads.fill("a", "b", "c", "d")
     for name in ("e", "f", "g"):
-        threads.begin(name, log="x" * 50)
+        threads.begin(name, log="x" * 60)
     threads.finish()
     until(lambda: sum(map(len, threads.gate.asking)) == 9)
-    assert threads.gate.asking[2:] == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    assert threads.gate.asking[2:] == [["a", "b", "c"], ["d", "e"], ["f"], ["g"]]
 
 
 def test_what_takes_long_goes_by_itself(threads: Threads) -> None:
@@ -243,7 +274,7 @@ def test_as_many_as_the_backend_takes_go_by_themselves(threads: Threads) -> None
         assert [future.result(10).outcome for future in futures] == ["created"] * 6
 
 
-def test_a_handler_may_ingest(threads: Threads) -> None:
+def test_a_handler_of_the_thread_that_leads_may_ingest(threads: Threads) -> None:
     """What a handler submits, in the middle of its own thread's shared transaction, waits for nobody."""
     handled: list[backuplog.Receipt] = []
 
@@ -289,12 +320,13 @@ def test_closing_the_store_answers_all_that_wait(tmp_path: Path, payload: Payloa
 
 
 FORKING = """
-import os, sys, threading, uuid, warnings
+import os, signal, sys, threading, uuid, warnings
 import backuplog
 warnings.simplefilter("ignore")  # of a fork with threads
 store = backuplog.open_store(f"sqlite:///{sys.argv[1]}", observers=())
 agent_id = backuplog.register_agent(store, uuid.UUID(int=1)).id
 begun, go_on = threading.Event(), threading.Event()
+backuplog.group._PATIENCE_SECONDS = 3600
 
 def ingest():
     sent = {"taskId": str(uuid.uuid4()), "policyId": str(uuid.uuid4()), "taskType": "backup", "status": "success",
@@ -314,6 +346,7 @@ while len(store._group._waiting) < 2:
     pass
 child = os.fork()
 if child == 0:
+    signal.alarm(20)
     try:
         ingest()
     except backuplog.StoreError as error:
@@ -393,9 +426,11 @@ def test_signals_hold_up_no_other_thread(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_our_backends_say_how_many_submit_at_once(store: backuplog.Store) -> None:
-    """SQLite has one writer and PostgreSQL those of its pool; what happens in the caller's transaction is not shared."""
+def test_our_backends_say_how_many_submit_at_once(tmp_path: Path) -> None:
+    """SQLite has one writer and PostgreSQL those of its pool; in the caller's transaction nothing is shared."""
     limiting: list[type[LimitsWriters]] = [SqliteBackend, PostgresBackend]
     assert all(hasattr(backend, "writers") for backend in limiting)
-    backend: Any = store.backend
-    assert backend.writers == 1
+    with backuplog.open_store(f"sqlite:///{tmp_path}/backups.db") as store:
+        backend: Any = store.backend
+        with closing(sqlite3.connect(tmp_path / "backups.db")) as connection:
+            assert (backend.writers, backend.bound_to(connection).writers) == (1, None)
