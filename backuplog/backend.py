@@ -354,8 +354,9 @@ class FindsOrphans(Protocol):
 class LimitsWriters(Protocol):
     """What a backend may have besides: it makes only so many calls of ``submit`` at once.
 
-    Where more threads submit small results through one view, they then share a transaction instead of waiting for each
-    other. It must not wait for more than one of them needs: a run that another transaction holds delays them all.
+    Where more threads than that submit small results through one view, they share a transaction. So a run that another
+    transaction holds may delay all that are in one with it. Who comes later waits for five seconds, then submits
+    by itself.
     """
 
     @property

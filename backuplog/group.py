@@ -49,8 +49,8 @@ class Group:
     """The threads that submit results through one view of a store.
 
     While they are no more than the backend's ``writers``, each submits by itself. Of more than that, one at a time
-    submits its own result and all that wait, in the order in which they came. No thread serves the others, and
-    nobody waits for more to come: what shares a transaction came while the one before was made durable.
+    submits its own result and all that wait, in the order in which they came. A thread does so once for each result
+    of its own, and nobody waits for more to come: what shares a transaction came while the one before was made durable.
     """
 
     def __init__(self, backend: Backend) -> None:
