@@ -17,7 +17,7 @@ from psycopg.postgres import register_default_adapters
 from psycopg.pq import Format, PipelineStatus, TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.sql import SQL, Literal
-from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.types.numeric import Int8BinaryDumper, Int8BinaryLoader
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from backuplog.backend import (
@@ -44,6 +44,7 @@ _CONNECTION: Final = {
 }
 _LONGEST_TIMEOUT: Final = 2_147_483_647  # milliseconds, PostgreSQL's greatest
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 _UNAVAILABLE: Final = {
     "08": "PostgreSQL cannot be reached: check that it runs, and the host, database, user and password of the URL",
@@ -126,16 +127,7 @@ def use_pool(pool: ConnectionPool[Any], *, schema: str, migrate: bool, rls: bool
 
 def moment_of(microseconds: int) -> datetime:
     """Return a time in UTC, whatever the session's time zone is and whatever Python can say of that zone then."""
-    return _EPOCH + timedelta(0, 0, microseconds)
-
-
-class _MomentLoader(Loader):
-    """Load a time as microseconds since 2000, because some of PostgreSQL's times are none of Python's."""
-
-    format = Format.BINARY
-
-    def load(self, data: Buffer) -> int:
-        return int.from_bytes(data, "big", signed=True)
+    return _EPOCH + microseconds * _MICROSECOND
 
 
 class _JsonLoader(Loader):
@@ -150,7 +142,8 @@ class _JsonLoader(Loader):
 # psycopg's own, whatever the process has registered in their place.
 _adapters: Final = AdaptersMap(types=psycopg.adapters.types)
 register_default_adapters(_adapters)
-_adapters.register_loader("timestamptz", _MomentLoader)
+# Times as microseconds since 2000, which is how they are sent: some of PostgreSQL's times are none of Python's.
+_adapters.register_loader("timestamptz", Int8BinaryLoader)
 _adapters.register_loader("jsonb", _JsonLoader)
 # One type for all integers, so that a statement is prepared once and not for each size of its numbers.
 _adapters.register_dumper(int, Int8BinaryDumper)
