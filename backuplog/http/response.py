@@ -3,12 +3,14 @@
 import codecs
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from itertools import chain, islice
+from operator import attrgetter
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from backuplog.chunk import CHUNK_BYTES
 from backuplog.convert import run_document
@@ -24,7 +26,7 @@ from backuplog.errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
-from backuplog.model import BackupRun, Receipt, RunQuery
+from backuplog.model import BackupRun, Progress, Receipt, RunQuery, RunStats
 from backuplog.query import cursor_after, query_runs
 from backuplog.store import Store
 
@@ -36,6 +38,8 @@ MAX_PAGE_BYTES: Final = 8_388_608
 LOG_HEADERS: Final = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 """The headers of a log, which a browser is not to take for HTML."""
 
+_LEAST_ALIKE: Final = 1e-4
+_GREATEST_ALIKE: Final = 1e16
 _RUNS_AT_ONCE: Final = 100
 _RETRY_SECONDS: Final = 5
 
@@ -79,6 +83,37 @@ def listed_run(run: BackupRun) -> dict[str, Any]:
     return document
 
 
+def _reading(model: type[Any]) -> Callable[[Any], dict[str, Any]]:
+    """Return what gives the fields of an instance by their names; the tenant is nobody's business."""
+    names = [field.name for field in attrs.fields(model) if field.name != "tenant_id"]
+    values = attrgetter(*names)
+    return lambda instance: dict(zip(names, values(instance), strict=True))
+
+
+_run_fields: Final = _reading(BackupRun)
+_stats_fields: Final = _reading(RunStats)
+_progress_fields: Final = _reading(Progress)
+
+
+def listed_run_json(run: BackupRun) -> bytes:
+    """Write a run as a list shows it: the bytes that ``to_json`` makes of ``listed_run``, in a third of the time."""
+    stats, progress, message = run.stats, run.progress, run.error_message
+    numbers = (
+        run.duration_seconds,
+        *(() if stats is None else (stats.duration,)),
+        *(() if progress is None else (progress.percent, progress.seconds_remaining)),
+    )
+    # msgspec writes others otherwise: 0.00001 and 1e16, where Python has 1e-05 and 1e+16.
+    is_alike = all(not number or _LEAST_ALIKE <= number < _GREATEST_ALIKE for number in numbers)
+    if not is_alike or (message is not None and len(message) > MAX_LISTED_CHARACTERS):
+        return to_json(listed_run(run))
+    document = _run_fields(run)
+    document["log_sha256"] = run.log_sha256 and run.log_sha256.hex()
+    document["stats"] = stats and _stats_fields(stats)
+    document["progress"] = progress and _progress_fields(progress)
+    return msgspec.json.format(msgspec.json.encode(document), indent=0)  # in one line, with a space after , and :
+
+
 def page_response(store: Store, query: RunQuery) -> Response:
     """Answer with a page of runs, which ends before it is too long and says where to go on."""
     runs: list[bytes] = []
@@ -90,7 +125,7 @@ def page_response(store: Store, query: RunQuery) -> Response:
         total = part.total if total is None else total
         next_cursor = part.next_cursor
         for run in part.runs:
-            encoded = to_json(listed_run(run))
+            encoded = listed_run_json(run)
             size += len(encoded)
             if last is not None and size > MAX_PAGE_BYTES:
                 return list_response(
@@ -199,6 +234,8 @@ def problem(status: int, error_type: str, detail: str) -> dict[str, Any]:
 
 def to_json(document: dict[str, Any] | str) -> bytes:
     """Write JSON in UTF-8: escaped, a character outside of ASCII would take up to twelve bytes."""
+    if isinstance(document, str):
+        return msgspec.json.encode(document)  # a fifth of the time, for the same bytes
     return json.dumps(document, ensure_ascii=False).encode()
 
 
