@@ -1,8 +1,9 @@
 """Reports: the newest runs of every policy, and what many runs come to."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
@@ -110,7 +111,8 @@ def latest_runs(store: Store, query: RunQuery | None = None, *, now: datetime | 
         require_agent(store, query.agent_id)
     latest: list[LatestRun] = []
     for policy_id, agent_id, task_type in sorted(kinds):
-        kind = attrs.evolve(query, policy_id=policy_id, agent_id=agent_id, task_type=task_type)
+        # A query is made for the few kinds that need one: for each it would take a tenth of all the time.
+        kind = partial(attrs.evolve, query, policy_id=policy_id, agent_id=agent_id, task_type=task_type)
         by_status = kinds[policy_id, agent_id, task_type]
         last_run = max(by_status.values(), key=place_of)
         reported = _reported(store, kind, by_status)
@@ -125,24 +127,30 @@ def latest_runs(store: Store, query: RunQuery | None = None, *, now: datetime | 
                 last_reported=last_reported,
                 last_success=success,
                 age_seconds=None if success is None else (now - success.ended_at).total_seconds(),
-                consecutive_failures=_failures_since(store, kind, last_run, last_reported),
+                consecutive_failures=_failures_since(store, kind, query.since, last_run, last_reported),
             )
         )
     return latest
 
 
-def _reported(store: Store, kind: RunQuery, by_status: Mapping[str, BackupRun]) -> list[BackupRun]:
+def _reported(store: Store, kind: Callable[..., RunQuery], by_status: Mapping[str, BackupRun]) -> list[BackupRun]:
     """Return the last run of each status that counts as reported, of one kind; dry runs are none."""
     newest = [by_status[status] for status in REPORTED_STATUSES if status in by_status]
-    real = (newest_run(store, attrs.evolve(kind, status=run.status)) if run.is_dry_run else run for run in newest)
+    real = (newest_run(store, kind(status=run.status)) if run.is_dry_run else run for run in newest)
     return [run for run in real if run is not None]
 
 
-def _failures_since(store: Store, kind: RunQuery, last: BackupRun, reported: BackupRun | None) -> int:
+def _failures_since(
+    store: Store,
+    kind: Callable[..., RunQuery],
+    since: datetime | None,
+    last: BackupRun,
+    reported: BackupRun | None,
+) -> int:
     if reported and reported.began_at >= last.start_time:  # as in most kinds
         return 0
-    since = reported.began_at + timedelta.resolution if reported else kind.since
-    return store.call(store.backend.count_runs, attrs.evolve(kind, status=FAILED_STATUSES, since=since))
+    since = reported.began_at + timedelta.resolution if reported else since
+    return store.call(store.backend.count_runs, kind(status=FAILED_STATUSES, since=since))
 
 
 def summarize_runs(store: Store, query: RunQuery | None = None, *, group_by: GroupBy) -> list[RunSummary]:
