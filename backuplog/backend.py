@@ -85,6 +85,7 @@ __all__ = [
     "Chunk",
     "CorruptLog",
     "Decision",
+    "FindsLogs",
     "FindsOrphans",
     "Frame",
     "GroupColumn",
@@ -318,6 +319,23 @@ class Backend(Protocol):
 
         Args:
             prefix: The token's prefix.
+        """
+        ...
+
+
+class FindsLogs(Protocol):
+    """What a backend may have besides: it finds a run and a chunk of its log in one round trip. Reading asks for it."""
+
+    def find_log(self, run_id: UUID, offset: int) -> tuple[StoredRun, Chunk | None] | None:
+        """Find a run, and a chunk of its log, both as they are at one moment.
+
+        Args:
+            run_id: The run's id.
+            offset: The position of a byte in the log.
+
+        Returns:
+            What ``find_run`` finds, and what ``find_chunk`` then finds in the version of the log that the run refers
+            to; None for a chunk that cannot be read, which ``find_chunk`` is then asked for. None without the run.
         """
         ...
 

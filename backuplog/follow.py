@@ -65,7 +65,7 @@ def read_log_since(
     """
     if isinstance(offset, bool) or not isinstance(offset, int) or offset < 0:
         raise InvalidQuery([FieldError("offset", "must be a whole number of bytes, 0 or more")])
-    progress = retry_if_replaced(lambda: _step(store, find_log(store, run_id, agent_id), offset))
+    progress = retry_if_replaced(lambda: _step(store, find_log(store, run_id, agent_id)[0], offset))
     if progress is None:
         raise LogReplaced
     return progress

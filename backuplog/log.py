@@ -2,20 +2,20 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from functools import partial
 from io import BytesIO
 from typing import Final, TypeVar
 from uuid import UUID
 
 from .change import StoredRun
-from .chunk import decode
+from .chunk import Chunk, decode
 from .errors import CorruptLog, FieldError, InvalidQuery, LogExpired, LogLost, LogReplaced
 from .model import LogState
 from .normalise import argument, as_index
-from .query import find_stored_run
+from .query import find_run_and_chunk
 from .store import Store
 
 _READ_ATTEMPTS: Final = 10
+_END_OF_ANY_LOG: Final = 2**62
 
 _Read = TypeVar("_Read")
 
@@ -52,7 +52,7 @@ def read_log(
 
     def read() -> bytes:
         whole = BytesIO()  # gives its buffer away without the second copy that join() holds
-        whole.writelines(iter_log(store, run_id, agent_id=agent_id, start=start, stop=stop))
+        whole.writelines(_part(store, run_id, agent_id, start, stop, is_read_now=True))
         return whole.getvalue()
 
     return retry_if_replaced(read)
@@ -81,7 +81,7 @@ def tail_log(store: Store, run_id: UUID | str, lines: int = 100, *, agent_id: UU
     """
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
         raise InvalidQuery([FieldError("lines", "must be a whole number, 1 or more")])
-    return retry_if_replaced(lambda: _tail(store, find_log(store, run_id, agent_id), lines))
+    return retry_if_replaced(lambda: _tail(store, *find_log(store, run_id, agent_id, offset=_END_OF_ANY_LOG), lines))
 
 
 def iter_log(
@@ -116,27 +116,45 @@ def iter_log(
         LogExpired: The log was removed because of its age.
         StoreError: The store failed.
     """
+    return _part(store, run_id, agent_id, start, stop, is_read_now=False)
+
+
+def _part(
+    store: Store,
+    run_id: UUID | str,
+    agent_id: UUID | str | None,
+    start: int | None,
+    stop: int | None,
+    *,
+    is_read_now: bool,
+) -> Iterator[bytes]:
     start = argument("start", as_index, start, InvalidQuery)
     stop = argument("stop", as_index, stop, InvalidQuery)
-    stored = find_log(store, run_id, agent_id)
-    return pieces_of(store, stored, *slice(start, stop).indices(stored.run.log_bytes)[:2])
+    # What is counted from the end is probably in the last chunk.
+    offset = _END_OF_ANY_LOG if start is not None and start < 0 else min(start or 0, _END_OF_ANY_LOG)
+    stored, found = find_log(store, run_id, agent_id, offset=offset if is_read_now else None)
+    return pieces_of(store, stored, *slice(start, stop).indices(stored.run.log_bytes)[:2], found)
 
 
 def open_log(
-    store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = None
+    store: Store, run_id: UUID | str, *, agent_id: UUID | str | None = None, offset: int | None = None
 ) -> tuple[StoredRun, Callable[[int, int], Iterator[bytes]]]:
-    """Return a run, and a function that reads a part of the very log that the run describes, as ``iter_log`` does."""
-    stored = find_stored_run(store, run_id, agent_id)
-    return stored, partial(pieces_of, store, stored)
+    """Return a run, and a function that reads a part of the very log that the run describes, as ``iter_log`` does.
+
+    Give the offset from which on the log is probably read at once, if it is; the function is then for one use.
+    """
+    stored, found = find_run_and_chunk(store, run_id, agent_id, offset)
+    return stored, lambda start, stop: pieces_of(store, stored, start, stop, found)
 
 
-def pieces_of(store: Store, stored: StoredRun, start: int, stop: int) -> Iterator[bytes]:
+def pieces_of(store: Store, stored: StoredRun, start: int, stop: int, found: Chunk | None = None) -> Iterator[bytes]:
     """Read a part of a log in pieces; of a whole one, see that it has its SHA-256 before the last is given."""
     run = stored.run
     sha256 = hashlib.sha256() if (start, stop) == (0, run.log_bytes) and run.log_sha256 else None
     while start < stop:
         wanted = stored.offset_of(start)
-        offset, piece = piece_at(store, stored, wanted)
+        offset, piece = piece_at(store, stored, wanted, found)
+        found = None
         if wanted > offset or stop - start < len(piece):
             piece = piece[wanted - offset : wanted - offset + stop - start]
         if sha256:
@@ -149,12 +167,13 @@ def pieces_of(store: Store, stored: StoredRun, start: int, stop: int) -> Iterato
         del piece
 
 
-def _tail(store: Store, stored: StoredRun, lines: int) -> bytes:
+def _tail(store: Store, stored: StoredRun, found: Chunk | None, lines: int) -> bytes:
     pieces: list[bytes] = []
     stop = stored.run.log_bytes
     while stop:
         last = stored.offset_of(stop - 1)
-        offset, piece = piece_at(store, stored, last)
+        offset, piece = piece_at(store, stored, last, found)
+        found = None
         piece = piece[: last - offset + 1]
         end = len(piece) - (not pieces and piece.endswith(b"\n"))  # which ends the last line and begins none
         while lines and (end := piece.rfind(b"\n", 0, end)) >= 0:
@@ -176,8 +195,14 @@ def retry_if_replaced(read: Callable[[], _Read]) -> _Read:
     return read()
 
 
-def piece_at(store: Store, stored: StoredRun, offset: int) -> tuple[int, bytes]:
+def piece_at(store: Store, stored: StoredRun, offset: int, found: Chunk | None = None) -> tuple[int, bytes]:
     """Read the piece of a log that holds the byte at an offset, and the offset at which it begins.
+
+    Args:
+        store: The store to use.
+        stored: The run.
+        offset: The offset.
+        found: A chunk of the log that was found with the run, and may be the one.
 
     Raises:
         LogReplaced: The log is another by now, or its middle has been dropped.
@@ -185,6 +210,8 @@ def piece_at(store: Store, stored: StoredRun, offset: int) -> tuple[int, bytes]:
         StoreError: The store failed.
     """
     run_id = stored.run.id
+    if found is not None and found.offset <= offset < found.offset + found.size:
+        return found.offset, decode(found, run_id, stored.log_version)
     chunk = store.call(store.backend.find_chunk, run_id, stored.log_version, offset)
     if chunk is None or offset >= chunk.offset + chunk.size:
         current = store.call(store.backend.find_run, run_id)
@@ -196,11 +223,13 @@ def piece_at(store: Store, stored: StoredRun, offset: int) -> tuple[int, bytes]:
     return chunk.offset, decode(chunk, run_id, stored.log_version)
 
 
-def find_log(store: Store, run_id: UUID | str, agent_id: UUID | str | None) -> StoredRun:
-    """Find a run whose log can be read."""
-    stored = find_stored_run(store, run_id, agent_id)
+def find_log(
+    store: Store, run_id: UUID | str, agent_id: UUID | str | None, *, offset: int | None = None
+) -> tuple[StoredRun, Chunk | None]:
+    """Find a run whose log can be read, and perhaps the chunk at an offset, as ``find_run_and_chunk`` does."""
+    stored, found = find_run_and_chunk(store, run_id, agent_id, offset)
     if stored.run.log_state is LogState.LOST:
         raise LogLost
     if stored.run.log_state is LogState.EXPIRED:
         raise LogExpired
-    return stored
+    return stored, found

@@ -12,7 +12,11 @@ import attrs
 import pytest
 
 import backuplog
+from backuplog.backend import FindsLogs
 from backuplog.query import newest_run
+from backuplog.testing.common import reading
+from backuplog_postgres.backend import PostgresBackend
+from backuplog_sqlite.backend import SqliteBackend
 
 Payload = Callable[..., dict[str, Any]]
 LOG = b"a" * 1_048_576 + b"b" * 1_048_576 + b"c" * 10
@@ -91,6 +95,22 @@ def test_another_agents_log_does_not_exist(damaged: Any) -> None:
     for ask in (backuplog.get_run, backuplog.read_log, backuplog.iter_log):
         with pytest.raises(backuplog.RunNotFound):
             ask(store, task_id, agent_id=uuid4())
+
+
+def test_our_backends_find_a_run_and_a_chunk_at_once() -> None:
+    """Both backends have what reading asks for."""
+    found: list[type[FindsLogs]] = [SqliteBackend, PostgresBackend]
+    assert all(hasattr(backend, "find_log") for backend in found)
+
+
+def test_a_wrapper_that_finds_chunks_in_its_own_way_is_asked(damaged: Any) -> None:
+    """What stands before a backend and passes on what it does not know gives the chunks that it finds."""
+    store, task_id, damage = damaged
+    stored = store.backend.find_run(UUID(task_id))
+    kept = [store.backend.find_chunk(stored.run.id, stored.log_version, offset) for offset in (0, 1_048_576, 2_097_152)]
+    damage("DELETE FROM backup_run_logs")
+    wrapped = reading(store, lambda _run_id, _version, offset: kept[offset // 1_048_576])
+    assert backuplog.read_log(wrapped, task_id) == LOG
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "é", "A" * 39, "A" * 40, "A" * 5000, "=" * 8, "AQ=="])

@@ -68,6 +68,7 @@ _TYPES: Final = {
 }
 _RUN: Final = ", ".join(RUN_COLUMNS)
 _STORED_RUN: Final = ", ".join(STORED_RUN_COLUMNS)
+_WIDTH: Final = len(STORED_RUN_COLUMNS)
 _TOKEN: Final = ", ".join(TOKEN_COLUMNS)
 _AGENT: Final = ", ".join(AGENT_COLUMNS)
 _CHUNK: Final = ", ".join(CHUNK_COLUMNS)
@@ -523,6 +524,25 @@ class PostgresBackend:
         """Find the chunk that holds the byte at an offset."""
         rows = self._fetch(self._FIND_CHUNK, (self._tenant_id, run_id, log_version, offset))
         return read_chunk(rows[0]) if rows else None
+
+    _FIND_LOG: Final = f"""
+        SELECT {_STORED_RUN}, {_CHUNK} FROM (
+            SELECT {_STORED_RUN} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = %b
+        ) AS run LEFT JOIN LATERAL (
+            SELECT {_CHUNK} FROM {{schema}}.backup_run_logs
+            WHERE tenant_id = %b AND run_id = %b AND log_version = run.log_version AND byte_offset <= %b
+            ORDER BY byte_offset DESC LIMIT 1
+        ) AS chunk ON true
+    """
+
+    def find_log(self, run_id: UUID, offset: int) -> tuple[StoredRun, Chunk | None] | None:
+        """Find a run and the chunk of its log that holds the byte at an offset."""
+        rows = self._fetch(self._FIND_LOG, (self._tenant_id, run_id, self._tenant_id, run_id, offset))
+        if not rows:
+            return None
+        row, chunk = rows[0][:_WIDTH], rows[0][_WIDTH:]
+        stored = read_stored_run(self._tenant_id, row, _same, moment_of)
+        return stored, None if chunk[0] is None else read_chunk(chunk)
 
     # The subquery must not be EXISTS, for which PostgreSQL may read all runs of the tenant into a hash.
     _LIST_LOGS: Final = """

@@ -69,6 +69,7 @@ def _read(columns: Iterable[str]) -> str:
 
 
 _STORED_RUN: Final = ", ".join(STORED_RUN_COLUMNS)
+_WIDTH: Final = len(STORED_RUN_COLUMNS)
 _CHUNK: Final = ", ".join(CHUNK_COLUMNS)
 _AGENT: Final = ", ".join(AGENT_COLUMNS)
 _TOKEN: Final = ", ".join(TOKEN_COLUMNS)
@@ -371,6 +372,25 @@ class SqliteBackend:
         if column is not None:
             raise CorruptLog(f"a chunk of the log of run {run_id} is damaged: its {column} is of another type")
         return read_chunk(rows[0]) if rows else None
+
+    _FIND_LOG: Final = f"""
+        SELECT {_read(STORED_RUN_COLUMNS)}, {_read(CHUNK_COLUMNS)} FROM (
+            SELECT * FROM backup_runs WHERE tenant_id = ? AND id = ?
+        ) LEFT JOIN (
+            SELECT log_version, {_CHUNK} FROM backup_run_logs WHERE tenant_id = ? AND run_id = ? AND byte_offset <= ?
+        ) USING (log_version)
+        ORDER BY byte_offset DESC LIMIT 1
+    """
+
+    def find_log(self, run_id: UUID, offset: int) -> tuple[StoredRun, Chunk | None] | None:
+        """Find a run and the chunk of its log that holds the byte at an offset."""
+        key = self._tenant, _bytes_of(run_id)
+        rows = self._fetch(self._FIND_LOG, (*key, *key, offset))
+        if not rows:
+            return None
+        row, chunk = rows[0][:_WIDTH], rows[0][_WIDTH:]
+        stored = read_stored_run(self._tenant_id, _checked("stored run", row), _id_of, _moment_of)
+        return stored, read_chunk(chunk) if _odd_column("chunk", tuple(map(type, chunk))) is None else None
 
     _NEXT_LOG: Final = """
         SELECT run, version, EXISTS (

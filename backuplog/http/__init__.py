@@ -198,7 +198,8 @@ def get_backup_run(store: Store, agent_id: str, run_id: str, request: Request, *
     wanted = parse_query(request.query, ("log",)).get("log", "true")
     if wanted not in ("true", "false"):
         raise InvalidQuery([FieldError("log", "must be true or false")])
-    stored, read = open_log(store, argument("run_id", as_uuid, run_id, InvalidQuery), agent_id=agent)
+    run_key = argument("run_id", as_uuid, run_id, InvalidQuery)
+    stored, read = open_log(store, run_key, agent_id=agent, offset=0 if wanted == "true" else None)
     run = stored.run
     document = run_document(run)
     if wanted == "false":

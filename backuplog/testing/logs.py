@@ -1,6 +1,7 @@
 """Logs: whole, in part, their ends, replaced."""
 
 from contextlib import suppress
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -61,6 +62,32 @@ class LogContract(Contract):
             assert [chunk and chunk.offset for chunk in found] == [0, 0, 1_048_576, 1_048_576]
             assert store.backend.find_chunk(task, 2, 0) is None
             assert store.backend.find_chunk(uuid4(), 1, 0) is None
+
+    def test_a_run_and_a_chunk_are_found_at_once(self) -> None:
+        """A backend that finds both at once finds what it finds one after the other, of this tenant only."""
+        with self._known() as (store, agent_id):
+            backend: Any = store.backend
+            if not hasattr(backend, "find_log"):
+                return
+            sent = payload(log=b"x" * 1_500_000)
+            for result in (sent, {**sent, "status": "failed", "log": b"y" * 1_100_000}, payload(log=""), payload()):
+                run_id = backuplog.ingest_task_result(store, agent_id, result).run_id
+                stored = backend.find_run(run_id)
+                for offset in (0, 1_048_575, 1_048_576, 9_999_999, 2**62):
+                    chunk = backend.find_chunk(run_id, stored.log_version, offset)
+                    assert backend.find_log(run_id, offset) == (stored, chunk)
+            elsewhere: Any = store.for_tenant(uuid4()).backend
+            assert elsewhere.find_log(run_id, 0) is None
+            assert backend.find_log(uuid4(), 0) is None
+
+    def test_a_range_may_lie_beyond_the_log(self) -> None:
+        """However far outside a range begins or ends, it is as of a slice."""
+        with self._known() as (store, agent_id):
+            sent = payload(log=b"0123456789")
+            backuplog.ingest_task_result(store, agent_id, sent)
+            for start in (-(2**70), -11, 11, 2**62, 2**63, 2**70):
+                expected = b"0123456789"[start:]
+                assert backuplog.read_log(store, sent["taskId"], start=start) == expected
 
     def test_a_shorter_log_leaves_no_tail(self) -> None:
         """A log that takes the place of a longer one is read alone."""
