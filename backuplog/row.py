@@ -5,17 +5,20 @@ A driver keeps two conversions of its own, for ids and for times, and whatever i
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date, datetime
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import attrs
+import msgspec
 
 from .change import StoredRun
 from .chunk import Chunk
 from .convert import progress_from, progress_text, stats_details, stats_from
 from .errors import StoreError
-from .model import FIGURES, Agent, AgentToken, BackupRun, LogState, RunQuery, RunStats, as_stats
+from .model import FIGURES, Agent, AgentToken, BackupRun, LogState, RunQuery, RunStats, as_progress, as_stats
+from .normalise import MAX_COUNT, MAX_DURATION_SECONDS
 
 TABLES: Final = ("backup_agents", "backup_runs", "backup_run_logs", "backup_agent_tokens", "backup_migrations")
 """The tables that backuplog creates in a database. Tell Alembic and other migration tools to leave them alone."""
@@ -206,14 +209,32 @@ _as_stored_run: Final = _unchecked(StoredRun)
 _as_chunk: Final = _unchecked(Chunk)
 
 
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=MAX_DURATION_SECONDS)] | None
+_RANGES: Final[Mapping[Any, Any]] = {int | None: _Count, float | None: _Seconds}
+# The figures that are no columns: read like this they take a sixth of the time of json and RunStats.
+_details: Final = msgspec.json.Decoder(
+    msgspec.defstruct(
+        "Details",
+        [
+            (field.name, _RANGES.get(field.type, field.type), field.default)
+            for field in attrs.fields(RunStats)[len(FIGURES) :]
+        ],
+        forbid_unknown_fields=True,
+    )
+)
+
+
 def _stats(figures: Row, details: str | None) -> RunStats | None:
-    if details is None:
-        for figure in figures:
-            if figure is not None and (type(figure) is not int or figure < 0):
-                break
-        else:
+    for figure in figures:
+        if figure is not None and (type(figure) is not int or figure < 0):
+            break
+    else:
+        if details is None:
             return _as_stats(*figures, *_NO_DETAILS)
-    return as_stats(stats_from(figures, details))
+        with suppress(msgspec.MsgspecError):
+            return as_stats(_as_stats(*figures, *msgspec.structs.astuple(_details.decode(details))))
+    return as_stats(stats_from(figures, details))  # which says what is wrong
 
 
 def stored_run_row(stored: StoredRun, from_id: Callable[[UUID], Any], from_moment: Callable[[datetime], Any]) -> Row:
@@ -293,7 +314,7 @@ def read_run(
             row[15],  # dropped_bytes
             None if row[16:26] == _NO_STATS else _stats(row[16:25], row[25]),
             row[26],  # redactions
-            None if row[27] is None else progress_from(row[27]),
+            None if row[27] is None else as_progress(progress_from(row[27])),
         )
     except _UNREADABLE as error:
         raise damaged_row("run", row[0], error) from error

@@ -1,0 +1,87 @@
+"""Figures of rows, which are read in a fast way where they are what was written."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backuplog import RunStats
+from backuplog.backend import FIGURES, RUN_COLUMNS, StoreError, read_run
+from backuplog.convert import stats_details, stats_from
+from backuplog.model import as_stats
+from backuplog.normalise import MAX_COUNT, MAX_DURATION_SECONDS
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+KINDS: dict[Any, st.SearchStrategy[Any]] = {
+    int | None: st.none() | st.integers(0, MAX_COUNT),
+    float | None: st.none() | st.floats(0, MAX_DURATION_SECONDS),
+    str | None: st.none() | TEXT,
+    bool | None: st.none() | st.booleans(),
+    bool: st.booleans(),
+    tuple[str, ...]: st.lists(TEXT, max_size=3),
+}
+STATS = st.builds(RunStats, **{field.name: KINDS[field.type] for field in attrs.fields(RunStats)})
+MOMENT = datetime(2026, 11, 24, tzinfo=UTC)
+ROW = dict.fromkeys(RUN_COLUMNS) | {
+    "id": UUID(int=1),
+    "duration_seconds": 1.0,
+    "log_state": "none",
+    "log_bytes": 0,
+    "dropped_bytes": 0,
+    "redactions": 0,
+}
+
+
+def read(**columns: object) -> RunStats | None:
+    """Read the figures of a row."""
+    row = tuple((ROW | columns).values())
+    return read_run(UUID(int=0), row, lambda value: value, lambda _: MOMENT).stats
+
+
+@given(STATS)
+def test_any_figures_come_back(stats: RunStats) -> None:
+    """What is written of figures is read as it was, whole and of the same types."""
+    found = read(**{name: getattr(stats, name) for name in FIGURES}, stats_details=stats_details(stats))
+    assert found == as_stats(stats)
+    assert found is None or type(found) is RunStats
+    assert repr(found) == repr(as_stats(stats))
+
+
+@pytest.mark.parametrize(
+    "details",
+    ["[]", "{", "{}", '{"tool":null}', '{"duration":1}', '{"data_added":5}', '{"failed_items":[]}', '{"warnings":2.0}'],
+)
+def test_what_was_written_in_another_way_is_read_as_before(details: str) -> None:
+    """Figures that another writer left are read, or refused, as the slow way does."""
+    try:
+        expected = as_stats(stats_from((None,) * len(FIGURES), details))
+    except ValueError:
+        with pytest.raises(StoreError):
+            read(stats_details=details)
+        return
+    assert read(stats_details=details) == expected
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"files_new": -1},
+        {"files_new": "1"},
+        {"stats_details": '{"x":1}'},
+        {"stats_details": '{"duration":-1}'},
+        {"stats_details": '{"duration":"1"}'},
+        {"stats_details": '{"warnings":-1}'},
+        {"stats_details": '{"warnings":9223372036854775808}'},
+        {"stats_details": '{"tool":"\\ud800"}'},
+        {"stats_details": '{"dry_run":1}'},
+        {"stats_details": "[" * 100_000},
+    ],
+)
+def test_damaged_figures_are_refused(columns: dict[str, Any]) -> None:
+    """A figure that no run can have makes the row one that is damaged."""
+    with pytest.raises(StoreError, match="the row of run 00000000-0000-0000-0000-000000000001 is damaged"):
+        read(**columns)
