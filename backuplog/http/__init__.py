@@ -239,7 +239,9 @@ def get_backup_run_log(
     tail, since = query.get("tail"), query.get("since")
     if tail is not None and since is not None:
         raise InvalidQuery([FieldError("since", "cannot be asked for together with tail")])
-    stored, read = open_log(store, argument("run_id", as_uuid, run_id, InvalidQuery), agent_id=agent)
+    run_key = argument("run_id", as_uuid, run_id, InvalidQuery)
+    is_whole = not query and request.headers.keys().isdisjoint(("range", "if-none-match"))
+    stored, read = open_log(store, run_key, agent_id=agent, offset=0 if is_whole else None)
     run = stored.run
     headers = {**LOG_HEADERS, "Cache-Control": "private, no-cache"}
     if run.log_state is LogState.LOST:
