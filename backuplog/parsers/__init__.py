@@ -1,5 +1,6 @@
 """Figures read from the logs of backup tools. Each tool has a file of its own."""
 
+import functools
 import logging
 import re
 from collections.abc import Generator, Iterable, Sequence
@@ -43,15 +44,15 @@ _logger: Final = logging.getLogger("backuplog")
 
 _NO_BACKUPS: Final = frozenset({"check", "forget", "prune", "restore"})
 _BLOCK_BYTES: Final = 1_048_576
-# A tool shows itself at the beginning of its log or at the end. Looking for all of them takes 15 ns a byte or more, and
-# storing a byte takes 6.
+# A tool shows itself at the beginning of its log or at the end.
 _WINDOW_BYTES: Final = 16_384
 # A log of a terminal has some on each line. Taking out each of those that 64 MiB can hold would take 5 s.
 _MOST_ESCAPES: Final = 100_000
-_LONGEST_MARK: Final = 1_024
 _NEWLINE: Final = 0x0A
 # https://ecma-international.org/publications-and-standards/standards/ecma-48/: CSI and OSC sequences, and two bytes.
-_ESCAPE: Final = re.compile(rb"(?:\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_]))+")
+# It begins with the one byte that is searched for: 0.4 ns a byte of log, and 24 where a group comes first.
+_CSI: Final = rb"\[[0-?]*+[ -/]*+[@-~]"
+_ESCAPE: Final = re.compile(rb"\x1b(?:%b(?:\x1b%b)*+|\][^\x07\x1b]*+(?:\x07|\x1b\\)|[@-Z\\-_])" % (_CSI, _CSI))
 # What stands between 100,000 escape sequences takes 10 MiB before it is joined.
 _PART: Final = re.compile(rb".{0,65536}(?:\n|\Z)|.{1,65536}", re.DOTALL)
 # The cursor goes to column 1, as it does for a carriage return: rclone draws its progress so.
@@ -163,15 +164,7 @@ class LogReader:
 
     def _look_for_a_tool(self, window: bytes) -> None:
         """Find the tool whose mark comes first, and let it read all that is unread."""
-        self._work.spend(window.count(b"\n"))
-        first = len(window)
-        for tool in self._tools:
-            # What begins behind the mark of another tool is not looked for: that would take 15 ns a byte.
-            match = tool.mark.search(window, 0, first + _LONGEST_MARK)
-            if match and match.start() < first:
-                first, self._tool = match.start(), tool
-                if first == 0:  # No mark begins before it.
-                    break
+        self._tool = _first_tool(tuple(self._tools), window, self._work)
         if self._tool:
             self._parser = self._tool.parser(self._work)
             for block in self._unread:
@@ -184,12 +177,27 @@ class LogReader:
             self._take(_block(bytes(self._rest), 0, len(self._rest)))
             self._rest = b""
         with self._giving_up():
-            if self._parser is None:
+            if self._parser is None and sum(map(len, self._unread)) > _WINDOW_BYTES:  # Else all was searched.
                 end = b"".join(block[-_WINDOW_BYTES:] for block in self._unread)[-_WINDOW_BYTES:]
                 self._look_for_a_tool(_plain(end))
             if self._tool is not None and self._parser is not None:
                 return _as_stats(self._tool, self._parser.figures(), self._task_type)
         return None
+
+
+def _first_tool(tools: tuple[Tool, ...], window: bytes, work: Work) -> Tool | None:
+    """Return the tool whose mark comes first."""
+    for line in work.lines(_any_beginning(tools), window):
+        for tool in tools:
+            if tool.mark.match(window, line.start()):
+                return tool
+    return None
+
+
+@functools.lru_cache(maxsize=32)
+def _any_beginning(tools: tuple[Tool, ...]) -> re.Pattern[bytes]:
+    # One search for all takes half the time of one for each mark, and none where the first line is a mark.
+    return re.compile(b"\n(?=%b)" % b"|".join(tool.beginning for tool in tools))
 
 
 def _as_stats(tool: Tool, figures: dict[str, Any], task_type: str | None) -> RunStats | None:

@@ -227,5 +227,11 @@ def _refused(message: bytes) -> bytes | None:
     return subject if name and (subject == name or subject.endswith(b"/" + name)) else None
 
 
-BORG: Final = Tool(name="borg", mark=_MARK, parser=BorgParser)
+BORG: Final = Tool(
+    name="borg",
+    mark=_MARK,
+    beginning=rb'Ar|Cr|Bo|bo|te|Ig|    "|\[?\{"[at]|[AMUCE] (?=[^\n]++\nd )'
+    rb"|[^\n]*: (?:\[Errno |Creating archive \(dry run; )",
+    parser=BorgParser,
+)
 """borg, also when borgmatic runs it."""

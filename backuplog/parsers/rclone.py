@@ -40,6 +40,9 @@ _LINES: Final = any_line(
     rb'(?P<record>\{(?:"time":"[^"\n]{20,40}",)?"level":"(?:error"|debug","msg":"Version |'
     rb'(?:notice|warning)","msg":"[^"\n]* as --dry-run|(?:info|notice|warning)","msg":"(?:\\nTransferred:'
     rb"| *\d[\d.]* ?[kKMGTPE]?i?B / ))[^\n]*\})(?=\n|\Z)",
+    # Each file that was copied or compared has a line. Refusing these first takes 0.6 of the time.
+    unless=rb"2.{19}(?:INFO  : [^ \d]|DEBUG : [^r])"
+    rb'|\{"time":".{11}\d[^"]{8,28}+","level":"(?:info|debug)","msg":"[^\\ \dV]',
 )
 _FAILED: Final = re.compile(r"Failed to copy: |failed to open directory |error reading source dir")
 _ATTEMPT: Final = re.compile(r"Attempt (\d+)/(?!\1 )\d+ ")
@@ -124,6 +127,7 @@ RCLONE: Final = Tool(
         + _OF_TOTAL
         + rb'|\{"(?:level|time)":"[^\n]*"source":"[a-z0-9_/]{1,80}\.go:\d)'
     ),
+    beginning=rb'[\d/]{10} |Tr|\{"[lt]',
     parser=_Rclone,
 )
 """rclone.

@@ -243,5 +243,10 @@ def _snapshot(snapshot_id: object) -> dict[str, Any]:
     return {"has_snapshot": False}
 
 
-RESTIC: Final = Tool(name="restic", mark=_MARK, parser=_Restic)
+RESTIC: Final = Tool(
+    name="restic",
+    mark=_MARK,
+    beginning=rb'\{"m|re[ps]|un|us|cr|op|lo|st|sc|no |Di|pr|Wa|Fa|[A-Z][a-z]{2} [ \d]\d |\d{4}-\d\d-\d\dT',
+    parser=_Restic,
+)
 """restic (https://restic.net)."""

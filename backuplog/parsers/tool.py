@@ -79,18 +79,20 @@ DECODING: Final = 10
 """How many lines cost as much as decoding a line of JSON."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class Tool:
     """A tool whose output can be read.
 
     Attributes:
         name: Its name, such as ``restic``.
         mark: Finds a line that this tool prints and no other does. It begins with the newline before the line.
+        beginning: A pattern of how such a line begins, behind the newline; the mark is tried nowhere else.
         parser: Makes a parser, which counts what it costs.
     """
 
     name: str
     mark: re.Pattern[bytes]
+    beginning: bytes = b""
     parser: Callable[[Work], Parser]
 
 
@@ -201,14 +203,15 @@ class FailedItems:
             self.items.append(item)
 
 
-def any_line(*patterns: bytes) -> re.Pattern[bytes]:
+def any_line(*patterns: bytes, unless: bytes = b"") -> re.Pattern[bytes]:
     """Return a pattern that finds each line of interest in one pass.
 
     Args:
         patterns: Of a line's beginning each. It has one group: the figure, by its name. It matches no line whose figure
             is cut off by the end of the log.
+        unless: Of the beginnings of most other lines, which are refused without trying the rest.
     """
-    return re.compile(b"\n(?:" + b"|".join(patterns) + b")")
+    return re.compile(b"\n" + (b"(?!%b)" % unless if unless else b"") + b"(?:" + b"|".join(patterns) + b")")
 
 
 _MAX_FIGURE_BYTES: Final = 4 * MAX_FAILED_ITEM_CHARACTERS

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backuplog
@@ -64,6 +64,7 @@ def test_a_terminal_makes_no_difference() -> None:
     """Escape sequences and carriage returns are no part of a line."""
     assert total(b"\x1b[32madder\x1b[0m\r\nprogress 1\rprogress 2\rsum 5\r\n\r\x1b[2Ksum 6\n") == 11
     assert total(b"adder\nprogress 1\x1b[2K\x1b[1A\x1b[2K\x1b[1Gsum 5\r\nx\x1b[1Gsum 6\n") == 11
+    assert total(b"adder\n\x1b]0;title\x07\x1b]0;title\x1b\\\x1b[1m\x1bMsum 5\n\x1b\x1b[1msum 6\n") == 5
 
 
 def test_the_first_tool_that_shows_itself_is_taken() -> None:
@@ -71,6 +72,17 @@ def test_the_first_tool_that_shows_itself_is_taken() -> None:
     stats = parse_log(b"sum 1\nadder\nother\nsum 2\n", tools=[OTHER, ADDER])
     assert stats
     assert (stats.tool, stats.files_new) == ("adder", 3)
+
+
+@pytest.mark.parametrize("tool", parsers.TOOLS, ids=[tool.name for tool in parsers.TOOLS])
+@given(st.data())
+@settings(max_examples=50)
+def test_a_mark_begins_as_its_tool_says(tool: Tool, data: st.DataObject) -> None:
+    """No line that the mark matches is left out because of how it begins."""
+    text = data.draw(st.from_regex(tool.mark))
+    mark = tool.mark.search(text)
+    assert mark
+    assert re.match(b"(?:%b)" % tool.beginning, text[mark.start() + 1 :])
 
 
 @pytest.mark.parametrize(
