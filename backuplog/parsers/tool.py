@@ -79,7 +79,7 @@ DECODING: Final = 10
 """How many lines cost as much as decoding a line of JSON."""
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Tool:
     """A tool whose output can be read.
 
@@ -98,20 +98,19 @@ class Tool:
 
 def as_count(digits: object) -> int | None:
     """Return a count; None for what is no whole number from 0 to 2^63 - 1."""
-    if isinstance(digits, bool) or not isinstance(digits, bytes | str | int | float):
-        return None
-    if isinstance(digits, bytes | str):
+    # A tuple: with unions, this takes twice as long, and reading a log of 2 KiB a tenth longer.
+    if isinstance(digits, (bytes, str)):
         if len(digits) > 19:  # noqa: PLR2004 - more digits are more than 2^63
             return None
         try:
             digits = int(digits)
         except ValueError:
             return None
-    if isinstance(digits, float):
+    elif isinstance(digits, float):
         if not digits.is_integer():
             return None
         digits = int(digits)
-    return digits if 0 <= digits <= MAX_COUNT else None
+    return digits if type(digits) is int and 0 <= digits <= MAX_COUNT else None
 
 
 _UNITS: Final = {
