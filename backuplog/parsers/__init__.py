@@ -196,7 +196,7 @@ def _first_tool(tools: tuple[Tool, ...], window: bytes, work: Work) -> Tool | No
 
 @functools.lru_cache(maxsize=32)
 def _any_beginning(tools: tuple[Tool, ...]) -> re.Pattern[bytes]:
-    # One search for all takes half the time of one for each mark, and none where the first line is a mark.
+    # One search for all takes half the time of one for the mark of each, and none where the first line is one.
     return re.compile(b"\n(?=%b)" % b"|".join(tool.beginning for tool in tools))
 
 

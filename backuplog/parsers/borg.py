@@ -230,7 +230,8 @@ def _refused(message: bytes) -> bytes | None:
 BORG: Final = Tool(
     name="borg",
     mark=_MARK,
-    beginning=rb'Ar|Cr|Bo|bo|te|Ig|    "|\[?\{"[at]|[AMUCE] (?=[^\n]++\nd )'
+    beginning=rb'Archive finger|Creating arch|Borg: |borgbackup |terminating with |Ignoring --|    "(?:archive|dry_run)'
+    rb'|\[?\{"(?:archive": |type": "[lf])|[AMUCE] (?=[^\n]++\nd )'
     rb"|[^\n]*: (?:\[Errno |Creating archive \(dry run; )",
     parser=BorgParser,
 )

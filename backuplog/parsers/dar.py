@@ -29,7 +29,7 @@ def _figures(said: LineParser) -> dict[str, Any]:
 DAR: Final = Tool(
     name="dar",
     mark=re.compile(rb"\n \d{1,19} (?:inode\(s\) saved|item\(s\) treated)\n"),
-    beginning=rb" \d",
+    beginning=rb" \d{1,19} i",
     parser=partial(LineParser, _LINES, _figures),
 )
 """dar.

@@ -42,7 +42,7 @@ def _figures(said: LineParser) -> dict[str, Any]:
 DUPLICITY: Final = Tool(
     name="duplicity",
     mark=re.compile(rb"\n-{10,20}\[ Backup Statistics \]-"),
-    beginning=rb"---",
+    beginning=rb"-{10,20}\[",
     parser=partial(LineParser, _LINES, _figures, first="header"),
 )
 """duplicity.

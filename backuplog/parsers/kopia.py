@@ -127,7 +127,7 @@ KOPIA: Final = Tool(
         rb"| [-*|/\\] \d+ hashing, \d+ hashed \("
         rb'|\{\s{0,80}"id":\s{0,80}"\w{1,255}",\s{0,80}"source":\s{0,80}\{\s{0,80}"host":)'
     ),
-    beginning=rb'Sn|Cr| [-*|/\\] \d|\{\s{0,80}"id"',
+    beginning=rb'Snapshotting |Created | [-*|/\\] \d|\{\s{0,80}"id"',
     parser=_Kopia,
 )
 """kopia.

@@ -48,7 +48,7 @@ def _figures(said: LineParser) -> dict[str, Any]:
 PGBACKREST: Final = Tool(
     name="pgbackrest",
     mark=re.compile(rb"\n(?:[\d-]{10} [\d:.]{12} )?P\d\d +INFO: [a-z-]{1,40} command (?:begin \d|end: )"),
-    beginning=rb"[\d-]{10} |P\d",
+    beginning=rb"(?:[\d-]{10} [\d:.]{12} )?P\d\d ",
     parser=partial(LineParser, _LINES, _figures, first="begin"),
 )
 """pgBackRest.

@@ -127,7 +127,7 @@ RCLONE: Final = Tool(
         + _OF_TOTAL
         + rb'|\{"(?:level|time)":"[^\n]*"source":"[a-z0-9_/]{1,80}\.go:\d)'
     ),
-    beginning=rb'[\d/]{10} |Tr|\{"[lt]',
+    beginning=rb'[\d/]{10} [\d:.]{8,15} [DINEC]|Transferred:|\{"(?:level|time)":"[^\n]*"source":"',
     parser=_Rclone,
 )
 """rclone.

@@ -35,7 +35,7 @@ def _figures(said: LineParser) -> dict[str, Any]:
 RDIFF_BACKUP: Final = Tool(
     name="rdiff-backup",
     mark=re.compile(rb"\n-{10,20}\[ Session statistics \]-"),
-    beginning=rb"---",
+    beginning=rb"-{10,20}\[",
     parser=partial(LineParser, _LINES, _figures, first="header"),
 )
 """rdiff-backup.

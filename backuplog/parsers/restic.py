@@ -18,14 +18,14 @@ __all__ = ["RESTIC"]
 
 # What the short formats of journalctl put before a line: a time, a host, a process.
 _JOURNAL: Final = (
-    rb"\n(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\dT[\d:.,+Z-]{8,24}) [^\s\[]{1,64} [^\s\[]{1,64}\[\d{1,10}\]: "
+    rb"(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8}|\d{4}-\d\d-\d\dT[\d:.,+Z-]{8,24}) [^\s\[]{1,64} [^\s\[]{1,64}\[\d{1,10}\]: "
 )
-_JOURNAL_LINE: Final = re.compile(_JOURNAL)
+_JOURNAL_LINE: Final = re.compile(rb"\n" + _JOURNAL)
 
 # Names of files that other tools list may look like a line of restic. So each of these begins a log, ends it, or is
 # several lines or the whole of a long one.
 _MARK: Final = re.compile(
-    rb"(?:\n|" + _JOURNAL + rb")(?:"
+    rb"\n(?:" + _JOURNAL + rb")?(?:"
     rb'\{"message_type":"(?:(?:status|verbose_status|error)","|summary",[^\n]*"(?:total_duration|num_errors)":)'
     rb"|repository [0-9a-f]{8} opened |restic \d[\w.+-]* [^\n]*compiled |unable to open cache: |created new cache in "
     rb"|(?:open|lock) repository\n|load index(?:es| files)\n|start (?:scan|backup) on \[|scan finished in \d"
@@ -246,7 +246,9 @@ def _snapshot(snapshot_id: object) -> dict[str, Any]:
 RESTIC: Final = Tool(
     name="restic",
     mark=_MARK,
-    beginning=rb'\{"m|re[ps]|un|us|cr|op|lo|st|sc|no |Di|pr|Wa|Fa|[A-Z][a-z]{2} [ \d]\d |\d{4}-\d\d-\d\dT',
+    beginning=rb"(?:" + _JOURNAL + rb")?"
+    rb'(?:\{"message_type":"|repo|rest|unable to |using |create|open repo|lock repo|load index|start |scan finished'
+    rb"|no parent |Dirs: |processed \d|Warning: at least|Fatal: )",
     parser=_Restic,
 )
 """restic (https://restic.net)."""

@@ -61,7 +61,7 @@ RSYNC: Final = Tool(
         rb"|Number of (?:regular )?files transferred: \d|sent [\d.,KMGTP]+ bytes  received |rsync: "
         rb"|rsync (?:error|warning): )"
     ),
-    beginning=rb"sen|rec|Nu|rsync",
+    beginning=rb"sending |receiving |Number of |sent |rsync",
     parser=partial(LineParser, _LINES, _figures, first="files"),
 )
 """rsync.

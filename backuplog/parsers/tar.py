@@ -37,7 +37,7 @@ TAR: Final = Tool(
         + rb"(?:Removing leading |Exiting with failure status |Error is not recoverable: |[^\n]+: (?:(?:Warning: )?"
         + rb"Cannot |file changed as|File (?:removed before|shrank by)|Directory (?:is new|has been)|socket ignored)))"
     ),
-    beginning=rb"To|g?tar: |/(?:usr/)?bin/tar: ",
+    beginning=rb"Total bytes |g?tar: |/(?:usr/)?bin/tar: ",
     parser=partial(LineParser, _LINES, _figures),
 )
 """tar.
