@@ -26,7 +26,9 @@ _LONGEST_NUMBER: Final = 100_000
 _SCALAR: Final = re.compile(rb'[^\s,"\[\]{}]{0,%d}+' % _LONGEST_NUMBER)
 _SIMPLE_STRING: Final = re.compile(rb'"[^"\\\x00-\x1f]{0,1000}+"')
 _FIRST_PIECE_BYTES: Final = 1_024
-_PIECE_BYTES: Final = 1_048_576
+# Memory is touched anew for longer ones: 8 MiB then take 1.16 times as long.
+_PIECE_BYTES: Final = 65_536
+_LONGEST_TEXT: Final = 1_048_576
 _LONGEST_ESCAPE: Final = 6
 _LOW_SURROGATE: Final = re.compile(rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
@@ -160,7 +162,7 @@ class _Walk:
         return _after_blanks(self._data, end + 1), False
 
     def _string(self, start: int, *, is_log: bool = False) -> tuple[Any, int]:
-        """Decode a string, at most 1 MiB of it at a time."""
+        """Decode a string, a piece at a time."""
         data = self._data
         if simple := _SIMPLE_STRING.match(data, start):
             return self._text(start + 1, simple.end() - 1), simple.end()
@@ -172,7 +174,7 @@ class _Walk:
             piece, stop = self._piece_quickly(begin, end) or self._piece_exactly(start, begin, end)
             if is_log:
                 log.write(piece.encode("utf-8", "surrogatepass"))
-            elif begin - start <= _PIECE_BYTES:
+            elif begin - start <= _LONGEST_TEXT:
                 whole.append(piece)
             if stop is not None:
                 return log.getvalue() if is_log else "".join(whole), stop
