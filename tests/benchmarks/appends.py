@@ -10,17 +10,18 @@ import random
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import psycopg
+from codec import compress
+from material import log_of
+from memory import peak
+from server import server
+from timing import row, timed, touch_memory
 
 import backuplog
-from postgres import server
-from sqlite import COMPRESSOR, log_of, row, timed
 
 MEBIBYTE = 1 << 20
 PIECE = 4096
@@ -105,19 +106,6 @@ class Postgres:
         return int(self._execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn", ()).fetchone()[0])
 
 
-@contextmanager
-def peak() -> Iterator[Callable[[], int]]:
-    """Give a function that says by how many bytes the process's peak has grown since."""
-
-    def highest() -> int:
-        fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-        return int(fields["VmHWM"].split()[0]) * 1024
-
-    Path("/proc/self/clear_refs").write_text("5")
-    before = highest()
-    yield lambda: highest() - before
-
-
 def result_of(**fields: object) -> dict[str, object]:
     """Make a result of a new task."""
     return {"taskId": str(uuid4()), "policyId": str(uuid4()), "taskType": "backup", "durationSeconds": 1, **fields}
@@ -173,7 +161,7 @@ def measure(kind: str, store: backuplog.Store, database: Database) -> None:
 
     def bare() -> None:
         for offset in range(0, len(LOG), PIECE):
-            data = COMPRESSOR.compress(LOG[offset : offset + PIECE], COMPRESSOR.FLUSH_FRAME)
+            data = compress(LOG[offset : offset + PIECE])
             database.append(bare_id, offset, data)
 
     with peak() as grown:
@@ -188,7 +176,7 @@ def main() -> None:
     """Print the table, of both or of the one that is named."""
     kinds = sys.argv[1:] or ["sqlite", "postgres"]
     random.seed(7)
-    bytearray(256 << 20)[::4096] = bytes(65_536)  # touch memory first: a host's page fault costs 2-4 ms per MiB
+    touch_memory()
     row("database", "work", "seconds", "MiB written", "MiB of memory", "rows")
     row(*["---"] * 6)
     if "sqlite" in kinds:

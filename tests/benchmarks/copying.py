@@ -15,10 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from material import log_of
+from server import server
+from timing import row
+
 import backuplog
 from backuplog.backend import Chunk, StoredRun, decode
-from postgres import server
-from sqlite import log_of, row
 
 RUNS = 100_000
 AGENTS = 100

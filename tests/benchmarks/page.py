@@ -16,11 +16,11 @@ from uuid import uuid4
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import Browser
+from timing import row
 
 import backuplog
 from backuplog import http, web
 from browsing import serving, start_browser
-from sqlite import row
 
 LINE = b"new       /srv/files/%07d.jpg, saved 1 KiB\n"
 WATCH = """

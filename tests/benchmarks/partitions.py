@@ -11,10 +11,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+from material import log_of
+from server import server
 
 import backuplog
-from postgres import server
-from sqlite import log_of
 
 RUNS = 100_000
 BATCH = 1_000

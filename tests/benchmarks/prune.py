@@ -22,11 +22,11 @@ from uuid import UUID, uuid4
 
 import attrs
 import psycopg
+from material import log_of
+from server import server
 
 import backuplog
 from backuplog import RetentionPolicy, RunQuery, RunStats, Store, TaskResult
-from postgres import server
-from sqlite import log_of
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 DAYS = 400

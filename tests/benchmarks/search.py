@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from appends import MEBIBYTE, peak
+from memory import peak
+from server import server
+from timing import row
 
 import backuplog
-from postgres import server
-from sqlite import row
 
+MEBIBYTE = 1 << 20
 MATERIAL = Path(__file__).parent.parent / "data" / "results" / "restic-0.18.1-backup-first-vv.log"
 RARE = "Fatal: unable to open repository at /srv/elsewhere"
 MOST = 1_000_000

@@ -16,9 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from material import SIZES, body_of, log_of
+from server import server
+from timing import row
+
 import backuplog
-from postgres import server
-from sqlite import SIZES, body_of, log_of, row
 from web_site import Site, running
 
 RESULTS = {"2 KiB": 1_200, "64 KiB": 600}

@@ -1,0 +1,65 @@
+"""What is worth knowing of the machine."""
+
+import os
+import platform
+import sqlite3
+import statistics
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from codec import DECODER
+from timing import timed
+
+PACKAGES = (
+    "backports.zstd", "psycopg", "sqlite-utils", "SQLAlchemy", "Django", "dagster", "attrs", "cattrs", "msgspec",
+)  # fmt: skip
+
+
+def machine(folder: Path) -> dict[str, Any]:
+    """Describe the machine and what is installed on it."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": cpu(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "json_decoder": DECODER,
+        "packages": {name: installed(name) for name in PACKAGES},
+        "fdatasync_ms": round(fdatasync(folder) * 1e3, 3),
+        "load": [round(each, 2) for each in os.getloadavg()],
+    }
+
+
+def cpu() -> str:
+    """Give the name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def installed(name: str) -> str | None:
+    """Give the version of a package; None if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def fdatasync(folder: Path) -> float:
+    """Give the median seconds of writing 4 KiB over others and synchronising them."""
+    file = os.open(folder / "fdatasync", os.O_RDWR | os.O_CREAT)
+
+    def write() -> None:
+        os.pwrite(file, bytes(4096), 0)
+        os.fdatasync(file)
+
+    write()
+    seconds = statistics.median(timed(write) for _ in range(100))
+    os.close(file)
+    return seconds
