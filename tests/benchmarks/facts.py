@@ -4,7 +4,9 @@ import os
 import platform
 import sqlite3
 import statistics
+import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,14 @@ def machine(folder: Path) -> dict[str, Any]:
     }
 
 
+@cache
+def commit_of(file: str) -> str | None:
+    """Give the commit of the tree that a file is in; None if it is in none."""
+    command = ["git", "-C", str(Path(file).parent), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return done.stdout.strip() or None
+
+
 def cpu() -> str:
     """Give the name of the processor."""
     try:
@@ -60,6 +70,6 @@ def fdatasync(folder: Path) -> float:
         os.fdatasync(file)
 
     write()
-    seconds = statistics.median(timed(write) for _ in range(100))
+    seconds = statistics.median(timed(write) for _ in range(50))
     os.close(file)
     return seconds

@@ -105,7 +105,7 @@ def _ingest() -> Iterator[Row]:
                 label=f"ingest {label}, {kind_name}",
                 work="ingest",
                 arguments={"size": size, "kind": kind, "calls": _calls(size)},
-                seconds=18.0,
+                seconds=15.0,
                 size=size,
             )
     for label, count in (("2 KiB", 1000), ("64 KiB", 100)):
@@ -115,7 +115,7 @@ def _ingest() -> Iterator[Row]:
             label=f"batch of {count:,} x {label}, each result",
             work="batch",
             arguments=arguments,
-            seconds=25.0,
+            seconds=20.0,
             size=SIZES[label],
         )
     for label in ("2 KiB", "1 MiB"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 import psycopg
-from facts import machine
+from facts import commit_of, machine
 from figures import summarise
 from imports import measure_imports
 from material import SIZES
@@ -89,12 +89,13 @@ class Program:
             if row.group in self.given["only"]
         ]
         ordinary = [row for row in wanted if row.group not in ("memory", "lists")]
-        with self.workers(database, url) as workers:
-            for row in ordinary:
-                self.take(database, measure(row, [worker for worker in workers if worker.takes(row)]))
-        for row in (row for row in wanted if row.group == "memory"):
+        # Memory is measured in a process that has done nothing before.
+        for together in [ordinary, *([row] for row in wanted if row.group == "memory")]:
+            if not together:
+                continue
             with self.workers(database, url) as workers:
-                self.take(database, measure(row, [worker for worker in workers if worker.takes(row)]))
+                for row in together:
+                    self.take(database, measure(row, [worker for worker in workers if worker.takes(row)]))
         lists = [row for row in wanted if row.group == "lists"]
         if lists:
             self.measure_lists(database, url, lists)
@@ -121,12 +122,13 @@ class Program:
         """Make a large history by bare statements, with the schema of a tree; give why not, if it cannot be made."""
         folder = self.folder / "filling"
         worker = Worker("filling", ABOUT[database]["bare"], place, folder, tree=tree)
+        worker.wait()
         said = {"refused": worker.missing}
         if not worker.missing:
             said = worker.ask(do="begin", work="fill", arguments={"runs": runs})
         worker.close()
         if "refused" not in said:
-            self.console.print(f"A history of {runs:,} runs took {said['seconds'][0]:.0f} s.")
+            self.console.print(f"A history of {runs:,} runs took {said['seconds'][0][0]:.0f} s.")
         return said.get("refused")
 
     @contextmanager
@@ -160,13 +162,21 @@ class Program:
                 folder = self.folder / f"{database}-{number}"
                 worker = Worker(name, specification, own, folder, touched=4 * self.given["largest"], tree=tree)
                 stack.callback(worker.close)
+                started.append(worker)
+            for worker in started:  # all at once: some take a second to import
+                worker.wait()
+                if worker.tree:
+                    self.results["commits"][worker.name] = commit_of(worker.tree)
                 if worker.missing:
-                    self.results["missing"].setdefault(database, {})[name] = worker.missing
-                    self.console.print(f"[bold]{name} takes no part on {database}: {worker.missing}[/bold]")
-                else:
-                    self.results["commits"][name] = worker.commit
-                    started.append(worker)
-            yield started
+                    self.say_missing(database, worker.name, worker.missing)
+            yield [worker for worker in started if not worker.missing]
+
+    def say_missing(self, database: str, name: str, why: str) -> None:
+        """Note, and say once, that a contender takes no part."""
+        missing = self.results["missing"].setdefault(database, {})
+        if name not in missing:
+            self.console.print(f"[bold]{name} takes no part on {database}: {why}[/bold]", highlight=False)
+        missing[name] = why
 
     def take(self, database: str, measured: Measured) -> None:
         """Note what was measured, and show it."""

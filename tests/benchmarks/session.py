@@ -27,13 +27,13 @@ class Worker:
         missing: Why it cannot take part; None if it can.
         works: What it can do.
         largest: The longest log that it takes, in bytes; None for any.
-        commit: The commit of the tree that its backuplog is from.
+        tree: The file that its backuplog is imported from; None if it imports none.
     """
 
     def __init__(
         self, name: str, specification: str, url: str, folder: Path, *, touched: int = 0, tree: Path | None = None
     ) -> None:
-        """Start the process, and wait until its contender is ready.
+        """Start the process; ``wait`` until its contender is ready.
 
         Args:
             name: What the contender is called.
@@ -57,11 +57,18 @@ class Worker:
                 stderr=complaints,
                 env=environment,
             )
+        self.missing: str | None = None
+        self.works: Sequence[str] = ()
+        self.largest: int | None = None
+        self.tree: str | None = None
+
+    def wait(self) -> None:
+        """Wait until the contender is ready, or has said why it will never be."""
         said = self._listen()
-        self.missing: str | None = said.get("missing") or said.get("refused")
-        self.works: Sequence[str] = said.get("works", ())
-        self.largest: int | None = said.get("largest")
-        self.commit: str | None = said.get("commit")
+        self.missing = said.get("missing") or said.get("refused")
+        self.works = said.get("works", ())
+        self.largest = said.get("largest")
+        self.tree = said.get("tree")
 
     def takes(self, row: Row) -> bool:
         """Whether it takes part in a row."""

@@ -7,7 +7,6 @@ contender allocates or configures from the others.
 import importlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,6 @@ from typing import Any
 from material import _as_json, log_of
 from timing import touch_memory
 from works import WORKS, Turns
-
-
-def commit_of(module: str) -> str | None:
-    """Give the commit of the tree that a module is imported from; None if there is none."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return None
-    command = ["git", "-C", str(Path(file).parent), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    return done.stdout.strip() or None
 
 
 def answer(turns: Turns | None, command: dict[str, Any], contender: Any) -> tuple[Turns | None, dict[str, Any]]:
@@ -62,7 +51,7 @@ def main() -> None:
         return
     touch_memory(int(touched))
     largest = getattr(contender, "largest", None)
-    say(works=contender.works, largest=largest, commit=commit_of("backuplog"))
+    say(works=contender.works, largest=largest, tree=getattr(sys.modules.get("backuplog"), "__file__", None))
     turns: Turns | None = None
     for line in sys.stdin:
         try:

@@ -117,10 +117,9 @@ def listing(contender: Any, *, filters: dict[str, Any], skipped: int, with_total
     """List a page of runs; what it found are the ids and the total, which must be the same for every contender."""
     after = contender.place(filters, skipped)
     while True:
-        seconds = [
-            clocked(partial(contender.list_runs, filters, after, with_total=with_total)) for _ in range(calls + 1)
-        ]
-        yield seconds[1:], contender.evidence(contender.list_runs(filters, after, with_total=with_total))
+        listed = partial(contender.list_runs, filters, after, with_total=with_total)
+        seconds = [clocked(listed) for _ in range(calls + 1)]
+        yield seconds[1:], contender.evidence(listed())
 
 
 def threads(contender: Any, *, size: int, count: int, calls: int) -> Turns:

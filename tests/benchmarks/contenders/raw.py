@@ -5,7 +5,7 @@ from pathlib import Path
 
 from codec import compress, decode, split
 
-FILE_BYTES = 128 << 20
+FILE_BYTES = 32 << 20
 
 
 class RawWrite:
