@@ -171,12 +171,18 @@ def _large(largest: int) -> Iterator[Row]:
         most=max(3, size // (4 << 20)),
         size=size,
     )
-    for what, said in {"ingest": "ingest", "pieces": "read piece by piece", "read": "read whole"}.items():
+    memory = {
+        "ingest": (f"memory above the body: ingest {label} of JSON", "memory"),
+        "decoded": (f"memory above the log: ingest {label} as a TaskResult", "decoded"),
+        "pieces": (f"memory above the log: read {label} piece by piece", "part"),
+        "read": (f"memory above the log: read {label} whole", "memory"),
+    }
+    for what, (said, needs) in memory.items():
         yield Row(
             group="memory",
-            label=f"memory above the log: {said} {label}",
+            label=said,
             work="memory",
-            needs="part" if what == "pieces" else "memory",
+            needs=needs,
             arguments={"size": size, "what": what},
             most=1,
             unit="bytes",

@@ -186,7 +186,7 @@ class Program:
         unit = "MiB" if row["unit"] == "bytes" else "ms"
         table = Table(title=f"{database}: {row['label']}", title_justify="left")
         table.add_column(no_wrap=True)
-        for name in (f"median, {unit}", f"10 %, {unit}", f"CPU, {unit}", "÷ bare", "10 % ÷ bare", "CPU ÷ bare"):
+        for name in (f"median, {unit}", f"10 %, {unit}", "CPU, ms", "÷ bare", "10 % ÷ bare", "CPU ÷ bare"):
             table.add_column(name, justify="right")
         table.add_column("÷ earlier", justify="right")
         for cells in lines(row, labels.get((database, row["label"]))):

@@ -185,7 +185,14 @@ def memory(contender: Any, *, size: int, what: str) -> Turns:
     contender.ingest(body_of(log_of(_WARM_BYTES)))
     body = body_of(log_of(size))
     log_of.cache_clear()
-    if what == "ingest":
+    if what == "decoded":
+        log = log_of(size).encode()
+        log_of.cache_clear()
+        with peak() as grown:
+            contender.ingest_result(task_of(body), log)
+            taken = grown()
+        require_stored(contender, body, log)
+    elif what == "ingest":
         with peak() as grown:
             contender.ingest(body)
             taken = grown()

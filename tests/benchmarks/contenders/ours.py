@@ -12,7 +12,7 @@ import backuplog
 class Backuplog:
     """The library as anybody uses it, with its defaults."""
 
-    works = ("ingest", "batch", "replay", "read", "part", "list", "newest", "threads", "append", "memory")
+    works = ("ingest", "batch", "replay", "read", "part", "list", "newest", "threads", "append", "memory", "decoded")
 
     def __init__(self, url: str, folder: Path) -> None:
         """Open a store that knows the agent."""
@@ -28,6 +28,12 @@ class Backuplog:
         """Take many results in."""
         answers = backuplog.ingest_task_results(self.store, [(AGENT, body) for body in bodies])
         assert all(isinstance(answer, backuplog.Receipt) for answer in answers)
+
+    def ingest_result(self, task_id: UUID, log: bytes) -> None:
+        """Take one result in that is no JSON, and hold no other copy of its log."""
+        values = {name: value for name, value in FIELDS.items() if name != "agent_id"}
+        result = backuplog.TaskResult(task_id=task_id, **values, log=log)
+        backuplog.ingest_task_result(self.store, AGENT, result)
 
     def find(self, task_id: UUID) -> dict[str, object]:
         """Give what is stored of a run."""
