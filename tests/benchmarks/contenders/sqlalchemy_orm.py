@@ -73,7 +73,7 @@ class Chunk:
 class SqlAlchemy:
     """A session for each result; ``merge`` for the run, because a result may come twice."""
 
-    works = ("ingest", "batch", "read", "newest", "memory")
+    works = ("ingest", "batch", "read", "newest")
     largest = 8 << 20
 
     def __init__(self, url: str, folder: Path) -> None:

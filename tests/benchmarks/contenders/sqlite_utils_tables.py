@@ -20,7 +20,7 @@ TENANT = bytes(16)
 class SqliteUtils:
     """``insert`` and ``insert_all`` in one ``atomic`` block; ``rows_where`` to read."""
 
-    works = ("ingest", "batch", "read", "newest", "memory")
+    works = ("ingest", "batch", "read", "newest")
     largest = 8 << 20
 
     def __init__(self, url: str, folder: Path) -> None:
