@@ -19,6 +19,7 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 # Okabe and Ito's colours, which colour-blind people tell apart; the marker says it once more.
 STYLES = {
@@ -78,11 +79,18 @@ def lines_of(rows: Rows, database: str, key: str, value: str = "median") -> dict
 
 
 def finish(figure: Figure, axes: Mapping[str, Axes], path: Path) -> None:
-    """Put one legend below and write the file."""
+    """Put one legend below, name the vertical axis once, and write the file."""
+    for axis in list(axes.values())[1:]:
+        axis.set_ylabel("")
+    for axis in axes.values():
+        if axis.get_yscale() == "linear":
+            axis.set_ylim(bottom=0)
+        elif path.stem != "ratios":
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     drawn = [axis.get_legend_handles_labels() for axis in axes.values()]
     handles = {label: one for several, labels in drawn for one, label in zip(several, labels, strict=True)}
-    figure.tight_layout(rect=(0, 0.12, 1, 1))
-    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=5, frameon=False)
+    figure.tight_layout(rect=(0, 0.12 if len(axes) > 1 else 0.18, 1, 1))
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=5 if len(axes) > 1 else 3, frameon=False)
     figure.savefig(path, format="svg", facecolor="white", metadata={"Date": None})
     plt.close(figure)
 
@@ -107,7 +115,7 @@ def draw_threads(rows: Rows, path: Path) -> None:
     for database, axis in axes.items():
         points = lines_of(rows, database, "count")
         draw(axis, {name: [(count, 1 / seconds) for count, seconds in line] for name, line in points.items()})
-        axis.set(xscale="log", xlabel="threads", ylabel="results a second", ylim=(0, None))
+        axis.set(xscale="log", xlabel="threads", ylabel="results a second")
         counts = sorted({row["arguments"]["count"] for row in rows})
         axis.set_xticks(counts, [str(count) for count in counts])
         axis.minorticks_off()
@@ -125,7 +133,7 @@ def draw_pages(rows: Rows, path: Path) -> None:
             name: [(skipped / 100 + 1, seconds * 1e3) for skipped, seconds in line] for name, line in points.items()
         }
         draw(axis, pages)
-        axis.set(xscale="log", xlabel="page", ylabel="milliseconds", ylim=(0, None))
+        axis.set(xscale="log", xlabel="page", ylabel="milliseconds")
         depths = sorted({row["arguments"]["skipped"] // 100 + 1 for row in rows})
         axis.set_xticks(depths, [f"{depth:,}" for depth in depths])
         axis.minorticks_off()
@@ -148,9 +156,10 @@ def draw_ratios(rows: Rows, path: Path) -> None:
                 if "ratio" in row["contenders"].get(name, {})
             ]
             along, up = zip(*bars, strict=True) if bars else ((), ())
-            axis.bar(along, up, width=width, color=STYLES[name][0], label=name, alpha=0.55 if name == "before" else 1)
+            heights = [ratio - 1 for ratio in up]
+            axis.bar(along, heights, bottom=1, width=width, color=STYLES[name][0], label=name)
         axis.axhline(1, color="black", linewidth=1)
-        axis.set(yscale="log", ylabel="÷ bare")
+        axis.set(yscale="log", ylabel="times bare SQL")
         axis.set_yticks([0.5, 1, 2, 5, 10, 20, 50], ["0.5", "1", "2", "5", "10", "20", "50"])
         axis.set_xticks(range(len(mine)), [RATIOS[row["label"]] for row in mine], fontsize=8)
         axis.minorticks_off()
