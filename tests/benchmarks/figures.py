@@ -44,6 +44,7 @@ def summarise(database: str, measured: Measured) -> dict[str, Any]:
         "work": row.work,
         "arguments": row.arguments,
         "unit": row.unit,
+        "took": round(measured.took, 1),
         "contenders": figures,
         "refused": measured.refused,
     }

@@ -114,12 +114,14 @@ class Measured:
         samples: Of each contender, seconds by the clock or bytes, in the order in which they were measured.
         used: Of each contender, the seconds of processor time that belong to them.
         refused: Of each contender that did not do the work, why.
+        took: How many seconds all of it took.
     """
 
     row: Row
     samples: dict[str, list[float]] = attrs.field(factory=dict)
     used: dict[str, list[float]] = attrs.field(factory=dict)
     refused: dict[str, str] = attrs.field(factory=dict)
+    took: float = 0.0
 
     def add(self, name: str, said: Mapping[str, Any]) -> bool:
         """Note what a contender said of its turn, and return whether it goes on."""
@@ -135,6 +137,7 @@ class Measured:
 
 def measure(row: Row, workers: Sequence[Worker]) -> Measured:
     """Let contenders take turns at a row until its time is over; the first turn of each warms up and does not count."""
+    start = time.monotonic()
     begun = {worker: worker.ask(do="begin", work=row.work, arguments=row.arguments) for worker in workers}
     found = {worker.name: said["evidence"] for worker, said in begun.items() if "refused" not in said}
     refused = {worker.name: said["refused"] for worker, said in begun.items() if "refused" in said}
@@ -149,6 +152,7 @@ def measure(row: Row, workers: Sequence[Worker]) -> Measured:
     for worker in workers:
         if worker.works:
             worker.ask(do="end")
+    measured.took = time.monotonic() - start
     return measured
 
 
