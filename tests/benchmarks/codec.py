@@ -2,25 +2,16 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+
+import msgspec
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-try:
-    import msgspec
-except ModuleNotFoundError:
-    import json
-
-    DECODER = "json"
-    decode: Callable[[bytes], Any] = json.loads
-else:
-    DECODER = f"msgspec {msgspec.__version__}"
-    decode = msgspec.json.Decoder().decode
-
+decode = msgspec.json.Decoder().decode
 CHUNK_BYTES = 1 << 20
 _thread = threading.local()
 

@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from codec import DECODER
 from timing import timed
 
 PACKAGES = (
@@ -29,7 +28,6 @@ def machine(folder: Path) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
-        "json_decoder": DECODER,
         "packages": {name: installed(name) for name in PACKAGES},
         "fdatasync_ms": round(fdatasync(folder) * 1e3, 3),
         "load": [round(each, 2) for each in os.getloadavg()],

@@ -70,7 +70,8 @@ def _cut(text: str, size: int) -> str:
 
 
 @cache
-def _as_json(log: str) -> bytes:
+def as_json(log: str) -> bytes:
+    """Make a log a string of JSON."""
     return json.dumps(log, ensure_ascii=False).encode()
 
 
@@ -81,7 +82,7 @@ def body_of(log: str | None, *, status: str = "success", task_id: UUID | None = 
         f'{{"taskId": "{task_id or uuid4()}", "policyId": "{POLICY}", "taskType": "backup", "status": "{status}", '
         f'"durationSeconds": 12.5, "startTime": "2026-11-24T02:00:00.123456Z", {end}"log": '
     )
-    return b"".join((head.encode(), b"null" if log is None else _as_json(log), b"}"))
+    return b"".join((head.encode(), b"null" if log is None else as_json(log), b"}"))
 
 
 def task_of(body: bytes) -> UUID:

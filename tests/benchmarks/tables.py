@@ -43,7 +43,7 @@ def markdown(results: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> s
     about = (
         f"Measured on {facts['date']}: {facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, "
         f"{facts['system']}, Python {facts['python']}, SQLite {facts['sqlite']}, "
-        f"PostgreSQL {facts.get('postgres', 'not measured')}, JSON by {facts['json_decoder']}; "
+        f"PostgreSQL {facts.get('postgres', 'not measured')}; "
         f"a write of 4 KiB with fdatasync takes {facts['fdatasync_ms']} ms."
     )
     text = [

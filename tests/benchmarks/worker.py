@@ -11,17 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from material import _as_json, log_of
+from material import as_json, log_of
 from timing import touch_memory
 from works import WORKS, Turns
 
 
 def answer(turns: Turns | None, command: dict[str, Any], contender: Any) -> tuple[Turns | None, dict[str, Any]]:
     """Do what a command says, and give what goes on and what to say of it."""
-    if command["do"] == "end" or turns is None or command["do"] == "begin":
-        log_of.cache_clear()
-        _as_json.cache_clear()
     if command["do"] == "end":
+        log_of.cache_clear()
+        as_json.cache_clear()
         return None, {}
     if command["do"] == "begin":
         turns = WORKS[command["work"]](contender, **command["arguments"])

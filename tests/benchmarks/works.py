@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
-from material import FIELDS, body_of, log_of, task_of
+from material import FIELDS, as_json, body_of, log_of, task_of
 from memory import peak
 from timing import clocked
 
@@ -185,6 +185,7 @@ def memory(contender: Any, *, size: int, what: str) -> Turns:
     contender.ingest(body_of(log_of(_WARM_BYTES)))
     body = body_of(log_of(size))
     log_of.cache_clear()
+    as_json.cache_clear()
     if what == "decoded":
         log = log_of(size).encode()
         log_of.cache_clear()
