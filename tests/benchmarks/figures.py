@@ -1,7 +1,7 @@
 """Samples to figures: medians, tenth percentiles and their ratios. Pure."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from session import Measured
@@ -27,16 +27,14 @@ def summarise(database: str, measured: Measured) -> dict[str, Any]:
         }
         for name, values in samples.items()
     }
-    base = figures.get("bare")
     for name, mine in figures.items():
         if name in measured.used and row.unit == "s":
             mine["cpu"] = statistics.median(measured.used[name])
-        if base and row.unit == "s":
-            mine["ratio"] = mine["median"] / base["median"]
-            mine["p10_ratio"] = mine["p10"] / base["p10"]
-    if base and base.get("cpu"):
-        for mine in figures.values():
-            mine["cpu_ratio"] = mine["cpu"] / base["cpu"]
+    if row.unit == "s":
+        for name, mine in figures.items():
+            mine |= {f"{key}_ratio": ratio for key, ratio in against(mine, figures.get("bare")).items()}
+            if name == "backuplog":
+                mine |= {f"{key}_before": ratio for key, ratio in against(mine, figures.get("before")).items()}
     return {
         "database": database,
         "group": row.group,
@@ -47,4 +45,11 @@ def summarise(database: str, measured: Measured) -> dict[str, Any]:
         "took": round(measured.took, 1),
         "contenders": figures,
         "refused": measured.refused,
+    }
+
+
+def against(mine: Mapping[str, float], others: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the ratios of a contender's figures to another's, as far as both have them."""
+    return {
+        key: mine[key] / others[key] for key in ("median", "p10", "cpu") if others and mine.get(key) and others.get(key)
     }

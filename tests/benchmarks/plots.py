@@ -151,9 +151,9 @@ def draw_ratios(rows: Rows, path: Path) -> None:
         width = 0.8 / max(1, len(names))
         for number, name in enumerate(names):
             bars = [
-                (place + (number - (len(names) - 1) / 2) * width, row["contenders"][name]["ratio"])
+                (place + (number - (len(names) - 1) / 2) * width, row["contenders"][name]["median_ratio"])
                 for place, row in enumerate(mine)
-                if "ratio" in row["contenders"].get(name, {})
+                if "median_ratio" in row["contenders"].get(name, {})
             ]
             along, up = zip(*bars, strict=True) if bars else ((), ())
             heights = [ratio - 1 for ratio in up]

@@ -23,7 +23,7 @@ from session import Measured, Worker, measure
 from tables import lines, markdown
 
 _BEFORE = "before"
-_WIDTH = 110
+_WIDTH = 120
 
 
 def words(known: Sequence[str]) -> Any:
@@ -204,7 +204,8 @@ class Program:
         table.add_column(no_wrap=True)
         for name in (f"median, {unit}", f"10 %, {unit}", "CPU, ms", "÷ bare", "10 % ÷ bare", "CPU ÷ bare"):
             table.add_column(name, justify="right")
-        table.add_column("÷ earlier", justify="right")
+        for name in ("÷ before, CPU", "÷ earlier"):
+            table.add_column(name, justify="right")
         for cells in lines(row, labels.get((database, row["label"]))):
             table.add_row(*cells)
         self.console.print(table)

@@ -7,6 +7,7 @@ ORDER = (
     "backuplog", "before", "bare", "bare, checked", "write + fdatasync", "sqlite-utils", "SQLAlchemy", "Django",
     "Dagster",
 )  # fmt: skip
+RATIOS = ("median_ratio", "p10_ratio", "cpu_ratio")
 _MEBIBYTE = 1 << 20
 
 
@@ -26,9 +27,15 @@ def lines(row: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> Iterator
             continue
         figures, unit = row["contenders"][name], row["unit"]
         medians = [written(figures[key], unit) if key in figures else "" for key in ("median", "p10", "cpu")]
-        ratios = [f"{figures[key]:.2f}" if key in figures else "" for key in ("ratio", "p10_ratio", "cpu_ratio")]
+        ratios = [f"{figures[key]:.2f}" if key in figures else "" for key in RATIOS]
+        than_before = both(figures, "before")
         ours = f"{figures['median'] / before[name]['median']:.2f}" if name in before else ""
-        yield name, *medians, *ratios, ours
+        yield name, *medians, *ratios, than_before, ours
+
+
+def both(figures: Mapping[str, Any], kind: str) -> str:
+    """Write a ratio by the clock, and the same by processor time."""
+    return " / ".join(f"{figures[key]:.2f}" for key in (f"median_{kind}", f"cpu_{kind}") if key in figures)
 
 
 def ordered(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -46,20 +53,24 @@ def markdown(results: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> s
         f"PostgreSQL {facts.get('postgres', 'not measured')}; "
         f"a write of 4 KiB with fdatasync takes {facts['fdatasync_ms']} ms."
     )
-    text = [
-        about,
-        "",
-        "Medians in milliseconds, memory in MiB; in brackets the ratio to bare SQL"
-        + (", and after an arrow the ratio to the earlier run." if earlier else "."),
-    ]
+    told = (
+        "Medians in milliseconds, memory in MiB. In brackets stand the ratios to bare SQL: by the clock, and by the "
+        "time on the processor that the process of the contender took."
+    )
+    if earlier:
+        told += " After an arrow stands the ratio to the earlier run."
+    text = [about, "", told]
     old = {(row["database"], row["label"]): row["contenders"] for row in (earlier or {}).get("rows", ())}
     for database in dict.fromkeys(row["database"] for row in results["rows"]):
         rows = [row for row in results["rows"] if row["database"] == database]
         names = ordered(rows)
-        text += ["", f"### {database}", "", f"| | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+        columns = [*names, "backuplog ÷ before"] if "before" in names else names
+        text += ["", f"### {database}", "", f"| | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
         for row in rows:
             before = old.get((database, row["label"]), {})
             cells = [cell(row, name, before.get(name)) for name in names]
+            if "before" in names:
+                cells.append(both(row["contenders"].get("backuplog", {}), "before"))
             text.append(f"| {row['label']} | {' | '.join(cells)} |")
         for name, why in results["missing"].get(database, {}).items():
             text += ["", f"{name} took no part: {why}."]
@@ -76,6 +87,6 @@ def cell(row: Mapping[str, Any], name: str, before: Mapping[str, Any] | None) ->
     if figures is None:
         return ""
     text = written(figures["median"], row["unit"])
-    if "ratio" in figures and name != "bare":
-        text += f" ({figures['ratio']:.2f})"
+    if name != "bare" and "median_ratio" in figures:
+        text += f" ({both(figures, 'ratio')})"
     return f"{text} → {figures['median'] / before['median']:.2f}" if before else text
