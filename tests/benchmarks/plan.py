@@ -154,7 +154,7 @@ def _threads() -> Iterator[Row]:
             group="threads",
             label=f"{count} threads of 2 KiB, each result" if count > 1 else "1 thread of 2 KiB, each result",
             work="threads",
-            arguments={"size": SIZES["2 KiB"], "count": count, "calls": 320},
+            arguments={"size": SIZES["2 KiB"], "count": count, "calls": 160},
             seconds=8.0,
             size=SIZES["2 KiB"],
         )
