@@ -39,9 +39,9 @@ import psycopg
 from burst_machine import Machine, status_of
 from burst_plan import LARGE, LINE, MEBIBYTE, READ_WHOLE, SIGMA, STARTS, Delivery, Plan, text_of
 from burst_tables import latencies, project, show
+from server import server
 
 import backuplog
-from postgres import server
 
 SAMPLE_SECONDS = 0.25
 

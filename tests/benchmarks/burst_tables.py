@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from burst_plan import LARGE, MEBIBYTE, READ_WHOLE
-
-from sqlite import row
+from timing import row
 
 BUSY = 0.7  # the share of a node's cores that a projection uses
 

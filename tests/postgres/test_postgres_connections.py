@@ -378,6 +378,21 @@ def test_a_run_that_another_transaction_inserts_is_waited_for(
         assert backuplog.read_log(store, sent["taskId"]) == b"b" * 2_000_000
 
 
+def test_a_replay_waits_for_no_lock(url: str, payload: Payload) -> None:
+    """A result that was stored before is answered while another transaction has its run locked; its agent must exist."""
+    with backuplog.open_store(url, statement_timeout=2.0, retry_timeout=0) as store:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        sent = payload(log="log")
+        backuplog.ingest_task_result(store, agent_id, sent)
+        with psycopg.connect(url) as connection:
+            connection.execute("SELECT FROM backuplog.backup_runs WHERE id = %s FOR UPDATE", [sent["taskId"]])
+            assert backuplog.ingest_task_result(store, agent_id, sent).outcome == "replayed"
+            assert backuplog.ingest_task_result(store, agent_id, {**sent, "status": "running"}).outcome == "stale"
+        backuplog.remove_agent(store, agent_id)
+        with pytest.raises(backuplog.AgentNotFound):
+            backuplog.ingest_task_result(store, agent_id, sent)
+
+
 def test_a_batch_waits_for_a_run_that_another_transaction_inserts(
     store: backuplog.Store, url: str, payload: Payload, wait_until_blocked: Callable[[int], None]
 ) -> None:
