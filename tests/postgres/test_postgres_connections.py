@@ -379,7 +379,7 @@ def test_a_run_that_another_transaction_inserts_is_waited_for(
 
 
 def test_a_replay_waits_for_no_lock(url: str, payload: Payload) -> None:
-    """A result that was stored before is answered while another transaction has its run locked; its agent must exist."""
+    """A result that was stored before is answered while another has its run locked; its agent must exist."""
     with backuplog.open_store(url, statement_timeout=2.0, retry_timeout=0) as store:
         agent_id = backuplog.register_agent(store, uuid4()).id
         sent = payload(log="log")
