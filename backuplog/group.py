@@ -60,7 +60,6 @@ class Group:
             backend: The view of the backend to submit to.
         """
         self._backend = backend
-        self._writers: int | None = getattr(backend, "writers", None)
         self._process = os.getpid()
         self._inside = set[int]()
         self._waiting = deque[_Waiting]()
@@ -80,13 +79,15 @@ class Group:
             StoreError: As the backend raises it.
         """
         thread = get_ident()
+        writers: int | None = getattr(self._backend, "writers", None)
+        if writers is None or not _is_small(submissions):
+            return self._backend.submit(submissions)
         # A thread that a signal's handler interrupted cannot be waited for by the handler, nor anybody after a fork.
-        is_alone = self._writers is None or thread in self._inside or os.getpid() != self._process
-        if is_alone or not _is_small(submissions):
+        if thread in self._inside or os.getpid() != self._process:
             return self._backend.submit(submissions)
         try:
             self._inside.add(thread)
-            if len(self._inside) > (self._writers or 0):
+            if len(self._inside) > writers:
                 answer = self._share(submissions[0])
                 if answer is not None:
                     return [answer]
