@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from statistics import median
 from typing import Final
 from uuid import UUID
 
@@ -171,6 +170,8 @@ def _figure(run: BackupRun, name: str) -> float | None:
 
 
 def _compared(run: BackupRun, figure: str, value: float, before: list[float]) -> Anomaly:
+    from statistics import median  # noqa: PLC0415 - with it come fractions, decimal and random: 2 % of all to import
+
     middle = median(before)
     deviation = median(abs(each - middle) for each in before)
     spread = max(_AS_DEVIATION * deviation, _LEAST_SPREAD * middle, 1.0)

@@ -205,8 +205,6 @@ def _unchecked(model: type[_Model]) -> Callable[..., _Model]:
 
 _as_run: Final = _unchecked(BackupRun)
 _as_stats: Final = _unchecked(RunStats)
-_as_stored_run: Final = _unchecked(StoredRun)
-_as_chunk: Final = _unchecked(Chunk)
 
 
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None
@@ -343,15 +341,17 @@ def read_stored_run(
             raise ValueError("its log version is out of range")
         if not 0 <= gap_start <= gap_stop < _MAX_OFFSET:
             raise ValueError("the gap in its log is out of range")
-        return _as_stored_run(
-            run,
-            digest,
-            tuple(superseded[start : start + _DIGEST_BYTES] for start in range(0, len(superseded), _DIGEST_BYTES)),
-            _FLAGS[end_time_reported],
-            log_version,
-            (gap_start, gap_stop),
-            context,
-            held,
+        return StoredRun(
+            run=run,
+            digest=digest,
+            superseded=tuple(
+                superseded[start : start + _DIGEST_BYTES] for start in range(0, len(superseded), _DIGEST_BYTES)
+            ),
+            end_time_reported=_FLAGS[end_time_reported],
+            log_version=log_version,
+            log_gap=(gap_start, gap_stop),
+            log_context=context,
+            log_held=held,
         )
     except _UNREADABLE as error:
         raise damaged_row("run", row[0], error) from error
@@ -397,7 +397,8 @@ def read_chunk(row: Row) -> Chunk:
     Args:
         row: The values of ``CHUNK_COLUMNS``.
     """
-    return _as_chunk(*row)
+    offset, size, codec, checksum, data = row
+    return Chunk(offset=offset, size=size, codec=codec, checksum=checksum, data=data)
 
 
 def read_agent(tenant_id: UUID, row: Row, id_of: Callable[[Any], UUID], moment_of: Callable[[Any], datetime]) -> Agent:

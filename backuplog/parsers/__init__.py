@@ -5,7 +5,6 @@ import logging
 import re
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from backuplog.model import RunStats
@@ -64,6 +63,8 @@ def find_tools() -> tuple[Tool, ...]:
 
     A package adds one by an entry point of the group ``backuplog.parsers`` that names a ``Tool``.
     """
+    from importlib.metadata import entry_points  # noqa: PLC0415 - as in store.py
+
     return TOOLS + tuple(point.load() for point in entry_points(group=ENTRY_POINT_GROUP))
 
 
