@@ -75,6 +75,8 @@ class Store:
     def for_tenant(self, tenant_id: UUID) -> Self:
         """Return another tenant's view of the same store. It is cheap, shares every connection, and need not be closed.
 
+        Threads share transactions with those that use the same view: keep one for each tenant that sends much.
+
         Args:
             tenant_id: The other tenant.
         """
