@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, Final, Self
 from uuid import UUID
 
-from psycopg.errors import UniqueViolation
+from psycopg.errors import FeatureNotSupported, UniqueViolation
 from psycopg.sql import Identifier
 from psycopg_pool import ConnectionPool
 
@@ -35,6 +35,7 @@ from backuplog.backend import (
     StoredLog,
     StoredRun,
     StoreError,
+    StoreUnavailable,
     SummaryColumn,
     Tally,
     Term,
@@ -56,6 +57,8 @@ _NAME_BYTES: Final = 63
 _FIRST: Final = UUID(int=0)
 _LAST: Final = UUID(int=2**128 - 1)
 _NOT_IN_NAMES: Final = frozenset("%\0")
+# Each more means that within a millisecond another run was inserted by another transaction, or the same one again.
+_MOST_ATTEMPTS: Final = 20
 
 _TYPES: Final = {
     UUID: "uuid",
@@ -156,6 +159,10 @@ def open_backend(
             raise StoreError("a pool has an address already: give it with the URL postgresql:// and nothing more")
         connections = use_pool(pool, schema=name, migrate=migrate, rls=rls)
     return PostgresBackend(connections, schema=name, prepare=prepare, tenant_id=tenant_id, is_owner=True)
+
+
+class _OvertakenError(Exception):
+    """Another transaction has inserted a run since its absence was seen: begin again, without COPY."""
 
 
 class PostgresBackend:
@@ -279,8 +286,13 @@ class PostgresBackend:
                 if isinstance(self._connections, PooledConnections) and (answer := self._answer(changes[0])):
                     return answer
         self._has_pruned = self._has_pruned or skip_locked
-        with self._connections.transaction(self._tenant_id) as cursor:
-            return self._settle(cursor, changes, skip_locked=skip_locked)
+        for attempt in range(_MOST_ATTEMPTS):
+            try:
+                with self._connections.transaction(self._tenant_id) as cursor:
+                    return self._settle(cursor, changes, skip_locked=skip_locked, may_copy=attempt == 0)
+            except _OvertakenError:
+                continue
+        raise StoreUnavailable("other transactions insert and remove the same runs again and again: try again later")
 
     _CREATE_RUN: Final = f"""
         WITH run AS (
@@ -328,7 +340,7 @@ class PostgresBackend:
         return [decision.answer] if is_known else []
 
     def _settle(
-        self, cursor: Cursor, changes: Sequence[Change[AnswerT]], *, skip_locked: bool
+        self, cursor: Cursor, changes: Sequence[Change[AnswerT]], *, skip_locked: bool, may_copy: bool
     ) -> list[AnswerT | AgentNotFound]:
         """Decide about each change under a lock on its run's row."""
         unknown = self._unknown_agents(cursor, {change.requires_agent for change in changes if change.requires_agent})
@@ -339,7 +351,13 @@ class PostgresBackend:
                 firsts[change.run_id] = number, decision
         run_ids = {change.run_id for change in known.values()}
         creating = {run_id: decision for run_id, (_, decision) in firsts.items()}
-        created, stored = self._create_or_lock(cursor, run_ids, creating, skip_locked=skip_locked)
+        # Locks go in the order of their ids, inserts after them: who waits for another's lock or insert in any other
+        # order may wait without end. So whoever is overtaken gives all locks back, and begins again.
+        stored = self._lock(cursor, run_ids, skip_locked=skip_locked)
+        created = creating.keys() - stored.keys()
+        decisions = [creating[run_id] for run_id in sorted(created)]
+        self._insert(cursor, decisions, may_copy=may_copy)
+        self._write_logs(cursor, decisions)
         answers: list[AnswerT | AgentNotFound] = [AgentNotFound() for _ in changes]
         updated: dict[UUID, tuple[StoredRun, Decision[AnswerT]]] = {}  # what is to be written, all of it at once
         removed: set[UUID] = set()
@@ -355,7 +373,7 @@ class PostgresBackend:
                 if decision.write is not None and before is not None:
                     updated[change.run_id] = before, decision
                 elif decision.write is not None:  # A change before it, in this call, has removed the run.
-                    self._insert(cursor, [decision])
+                    self._insert(cursor, [decision], may_copy=False)
                     self._write_logs(cursor, [decision])
             answers[number] = decision.answer
             if decision.write is not None:
@@ -378,30 +396,6 @@ class PostgresBackend:
         if removed:
             self._execute(cursor, self._REMOVE_RUNS, (self._tenant_id, list(removed)))
 
-    def _create_or_lock(
-        self, cursor: Cursor, run_ids: set[UUID], creating: Mapping[UUID, Decision[Any]], *, skip_locked: bool
-    ) -> tuple[set[UUID], dict[UUID, StoredRun]]:
-        """Lock runs that are there, and insert those that are not.
-
-        Both go in the order of their ids, and who has inserted waits for no lock: two calls that wait for each other
-        would need another order. A run that another transaction is inserting is waited for.
-
-        Returns:
-            The ids of those that were inserted, and what is stored of the others.
-        """
-        stored = self._lock(cursor, run_ids, skip_locked=skip_locked)
-        while missing := creating.keys() - stored.keys():
-            decisions = [creating[run_id] for run_id in sorted(missing)]
-            try:
-                with cursor.connection.transaction():
-                    self._insert(cursor, decisions)
-            except UniqueViolation:  # Another has inserted one of them meanwhile.
-                stored |= self._lock(cursor, missing, skip_locked=skip_locked)
-            else:
-                self._write_logs(cursor, decisions)
-                return missing, stored
-        return set(), stored
-
     _KNOWN_AGENTS: Final = "SELECT id FROM {schema}.backup_agents WHERE tenant_id = %b AND id = ANY (%b)"
 
     def _unknown_agents(self, cursor: Cursor, agents: set[UUID]) -> set[UUID]:
@@ -413,21 +407,31 @@ class PostgresBackend:
     _INSERT_RUNS: Final = f"""
         INSERT INTO {{schema}}.backup_runs ({_STORED_RUN}, tenant_id)
         SELECT *, %b FROM unnest({_STORED_ARRAYS})
+        ON CONFLICT (tenant_id, id) DO NOTHING
     """
 
     _COPY_RUNS: Final = f"COPY {{schema}}.backup_runs ({_STORED_RUN}, tenant_id) FROM STDIN (FORMAT BINARY)"
 
-    def _insert(self, cursor: Cursor, decisions: Sequence[Decision[Any]]) -> None:
-        """Insert runs that are not there."""
+    def _insert(self, cursor: Cursor, decisions: Sequence[Decision[Any]], *, may_copy: bool) -> None:
+        """Insert runs that are not there.
+
+        Raises:
+            _OvertakenError: One of them is there, or COPY cannot tell why it fails.
+        """
         rows = [stored_run_row(decision.write, _same, _same) for decision in decisions if decision.write]
-        if len(rows) < _FEWEST_COPIED or self._connections.row_security:
+        if may_copy and len(rows) >= _FEWEST_COPIED and not self._connections.row_security:
+            try:
+                with cursor.copy(_in_schema(self._COPY_RUNS, self._schema)) as copy:
+                    copy.set_types(_RUN_TYPES)
+                    for row in rows:
+                        copy.write_row(_binary_row(row, self._tenant_id))
+            except (UniqueViolation, FeatureNotSupported) as error:  # by an index or a policy that may be another's
+                raise _OvertakenError from error
+        elif rows:
             columns = (list(column) for column in zip(*rows, strict=True))
-            self._execute(cursor, self._INSERT_RUNS, (self._tenant_id, *columns))
-            return
-        with cursor.copy(_in_schema(self._COPY_RUNS, self._schema)) as copy:
-            copy.set_types(_RUN_TYPES)
-            for row in rows:
-                copy.write_row(_binary_row(row, self._tenant_id))
+            inserted = self._execute(cursor, self._INSERT_RUNS, (self._tenant_id, *columns)).rowcount
+            if inserted < len(rows):
+                raise _OvertakenError
 
     _LOCK_RUNS: Final = f"""
         SELECT {_STORED_RUN} FROM {{schema}}.backup_runs WHERE tenant_id = %b AND id = ANY (%b)

@@ -184,9 +184,9 @@ class PooledConnections:
         self.row_security = row_security
 
     @property
-    def max_size(self) -> int:
-        """How many connections the pool opens at the most."""
-        return int(self._pool.max_size)
+    def max_size(self) -> int | None:
+        """How many connections the pool opens at the most; None for any number, as a NullConnectionPool may."""
+        return int(self._pool.max_size) or None
 
     @contextmanager
     def statement(self, tenant_id: UUID) -> Generator[Cursor]:

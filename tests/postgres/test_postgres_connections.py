@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import psycopg
@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, NullConnectionPool
 
 import backuplog
+from backuplog_postgres.backend import PostgresBackend
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -443,3 +444,9 @@ def test_two_batches_in_opposite_order_do_not_deadlock(url: str, payload: Payloa
                 thread.join()
             assert all(isinstance(answer, backuplog.Receipt) for answer in answers)
             assert sorted(answer.outcome for answer in answers) == ["created"] * 40 + ["updated"] * 120
+
+
+def test_a_pool_without_a_limit_lets_every_thread_submit(url: str) -> None:
+    """No transaction is shared where each thread may have a connection of its own."""
+    with NullConnectionPool(url, open=True) as pool, backuplog.open_store("postgresql://", pool=pool) as store:
+        assert cast("PostgresBackend", store.backend).writers is None
