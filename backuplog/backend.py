@@ -374,7 +374,8 @@ class LimitsWriters(Protocol):
 
     Where more threads than that submit small results through one view, they share a transaction. So a run that another
     transaction holds may delay all that are in one with it. Who comes later waits for five seconds, then submits
-    by itself.
+    by itself. It is asked for where the class has it: a wrapper whose ``submit`` may be in a transaction of each
+    thread's own need not, and must not, say anything.
     """
 
     @property

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import RLock, get_ident
-from typing import Final
+from typing import Final, cast
 
 import attrs
 
-from .backend import Backend
+from .backend import Backend, LimitsWriters
 from .chunk import CHUNK_BYTES
 from .delivery import Answer, Submission
-from .errors import StoreError, StoreUnavailable
+from .errors import StoreError
 
 # As many as a transaction of a batch takes.
 _MOST_RESULTS: Final = 500
@@ -79,7 +79,8 @@ class Group:
             StoreError: As the backend raises it.
         """
         thread = get_ident()
-        writers: int | None = getattr(self._backend, "writers", None)
+        # Not what a wrapper passes on with all that it does not know: its own submit may be in a caller's transaction.
+        writers = cast("LimitsWriters", self._backend).writers if hasattr(type(self._backend), "writers") else None
         if writers is None or not _is_small(submissions):
             return self._backend.submit(submissions)
         # A thread that a signal's handler interrupted cannot be waited for by the handler, nor anybody after a fork.
@@ -138,9 +139,8 @@ class Group:
             for each in together:
                 each.settle(None)
             self._wake_first()
-            # One of them cannot be stored: each finds out by itself. Anything else may be this thread's own affair.
-            is_of_one = isinstance(error, StoreError) and not isinstance(error, StoreUnavailable)
-            if not is_of_one or len(together) == 1:
+            # It may be of one of them, such as a lock on its run: each finds out by itself.
+            if len(together) == 1 or not isinstance(error, StoreError):
                 raise
 
     def _gather(self, together: list[_Waiting]) -> None:

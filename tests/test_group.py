@@ -148,22 +148,25 @@ def test_whoever_has_led_leads_no_more(threads: Threads) -> None:
     assert threads.gate.asking[2:] == [["a", "b"], ["c", "d"]]
 
 
-def test_what_cannot_be_stored_fails_alone(threads: Threads) -> None:
+@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize("error", [backuplog.StoreError("damaged"), backuplog.StoreUnavailable("locked")])
+def test_what_cannot_be_stored_fails_alone(threads: Threads, error: Exception, name: str) -> None:
     """A result that makes a shared transaction fail is answered with its error, and the others are stored."""
 
     def refuse(submissions: Sequence[Submission]) -> None:
-        if any(submission.run.snapshot_id == "b" for submission in submissions):
-            raise backuplog.StoreError("b cannot be stored")
+        if any(submission.run.snapshot_id == name for submission in submissions):
+            raise error
 
     threads.gate.fail = refuse
     futures = threads.fill("a", "b", "c")
     threads.finish()
-    errors = [future.exception(10) for future in futures]
-    assert [str(error) for error in errors] == ["None", "None", "None", "b cannot be stored", "None"]
+    refused = [future for future in futures if future.exception(10)]
+    assert [future.exception() for future in refused] == [error]
+    assert refused == [futures[2 + "abc".index(name)]]
     assert sorted(threads.gate.asking[3:]) == [["a"], ["b"], ["c"]]
 
 
-@pytest.mark.parametrize("error", [backuplog.StoreUnavailable(), KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
 def test_a_thread_that_is_stopped_holds_up_nobody(threads: Threads, error: BaseException) -> None:
     """Whatever ends the thread that submits for others is its own affair: they submit by themselves."""
 
@@ -434,6 +437,24 @@ def test_signals_hold_up_no_other_thread(tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTING, str(tmp_path / "backups.db")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_wrapper_shares_nothing_unless_it_says_so(store: backuplog.Store) -> None:
+    """A wrapper that passes on what it does not know may submit in a transaction of each thread's own."""
+
+    class Wrapper:
+        def __init__(self, backend: Any) -> None:
+            self.backend = backend
+
+        def __getattr__(self, name: str) -> Any:
+            assert name != "writers"
+            return getattr(self.backend, name)
+
+    backend: Any = Wrapper(store.backend)
+    wrapped = attrs.evolve(store, backend=backend)
+    agent_id = backuplog.register_agent(wrapped, UUID(int=1)).id
+    sent = {"taskId": str(UUID(int=2)), "policyId": str(UUID(int=3)), "taskType": "backup", "status": "success"}
+    assert backuplog.ingest_task_result(wrapped, agent_id, {**sent, "durationSeconds": 1}).outcome == "created"
 
 
 def test_our_backends_say_how_many_submit_at_once(tmp_path: Path) -> None:
