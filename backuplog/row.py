@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date, datetime
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -18,7 +18,7 @@ from .chunk import Chunk
 from .convert import progress_from, progress_text, stats_details, stats_from
 from .errors import StoreError
 from .model import FIGURES, Agent, AgentToken, BackupRun, LogState, RunQuery, RunStats, as_progress, as_stats
-from .normalise import MAX_COUNT, MAX_DURATION_SECONDS
+from .unchecked import RANGES, unchecked, unchecked_stats
 
 TABLES: Final = ("backup_agents", "backup_runs", "backup_run_logs", "backup_agent_tokens", "backup_migrations")
 """The tables that backuplog creates in a database. Tell Alembic and other migration tools to leave them alone."""
@@ -99,7 +99,6 @@ _LOG_STATES: Final = {state.value: state for state in LogState}
 _FLAGS: Final = {0: False, 1: True}  # which False and True are keys of
 _NO_STATS: Final = (None,) * (len(FIGURES) + 1)
 _NO_DETAILS: Final = tuple(field.default for field in attrs.fields(RunStats))[len(FIGURES) :]
-_Model = TypeVar("_Model")
 # What a value of the wrong kind or out of range makes the conversions raise.
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
@@ -177,45 +176,15 @@ def query_terms(tenant_id: UUID, query: RunQuery, after: tuple[datetime, UUID] |
     return terms
 
 
-def _unchecked(model: type[_Model]) -> Callable[..., _Model]:
-    """Return what makes an instance of a frozen class of all its fields in order, which are in their normal form.
-
-    A frozen instance takes a call for each of its fields, and another to convert it. A subclass that is not frozen has
-    the same layout: filling one and giving it the class of its base takes a third of the time for a run, and a fifth
-    for its figures.
-    """
-
-    def become_model(draft: Any) -> None:
-        draft.__class__ = model
-
-    body = {
-        "__setattr__": object.__setattr__,
-        "__delattr__": object.__delattr__,
-        "__attrs_post_init__": become_model,
-    }
-    draft = attrs.define(
-        type(model.__name__, (model,), body),
-        eq=False,
-        field_transformer=lambda _, fields: [
-            field.evolve(converter=None, default=attrs.NOTHING, kw_only=False) for field in fields
-        ],
-    )
-    return cast("Callable[..., _Model]", draft)
+_as_run: Final = unchecked(BackupRun)
 
 
-_as_run: Final = _unchecked(BackupRun)
-_as_stats: Final = _unchecked(RunStats)
-
-
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None
-_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=MAX_DURATION_SECONDS)] | None
-_RANGES: Final[Mapping[Any, Any]] = {int | None: _Count, float | None: _Seconds}
 # The figures that are no columns: read like this they take a sixth of the time of json and RunStats.
 _details: Final = msgspec.json.Decoder(
     msgspec.defstruct(
         "Details",
         [
-            (field.name, _RANGES.get(field.type, field.type), field.default)
+            (field.name, RANGES.get(field.type, field.type), field.default)
             for field in attrs.fields(RunStats)[len(FIGURES) :]
         ],
         forbid_unknown_fields=True,
@@ -229,9 +198,9 @@ def _stats(figures: Row, details: str | None) -> RunStats | None:
             break
     else:
         if details is None:
-            return _as_stats(*figures, *_NO_DETAILS)
+            return unchecked_stats(*figures, *_NO_DETAILS)
         with suppress(msgspec.MsgspecError):
-            return as_stats(_as_stats(*figures, *msgspec.structs.astuple(_details.decode(details))))
+            return as_stats(unchecked_stats(*figures, *msgspec.structs.astuple(_details.decode(details))))
     return as_stats(stats_from(figures, details))  # which says what is wrong
 
 

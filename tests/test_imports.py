@@ -15,6 +15,7 @@ ORDER = [
     "errors",
     "normalise",
     "model",
+    "unchecked",
     "decode",
     "convert",
     "chunk",

@@ -3,11 +3,15 @@
 import functools
 import logging
 import re
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final, TypeAlias
+
+import attrs
+import msgspec
 
 from backuplog.model import RunStats
+from backuplog.normalise import MAX_DURATION_SECONDS, MAX_FAILED_ITEM_CHARACTERS, MAX_FAILED_ITEMS
+from backuplog.unchecked import RANGES, unchecked_stats
 
 from .borg import BORG
 from .dar import DAR
@@ -42,7 +46,7 @@ ENTRY_POINT_GROUP: Final = "backuplog.parsers"
 _logger: Final = logging.getLogger("backuplog")
 
 _NO_BACKUPS: Final = frozenset({"check", "forget", "prune", "restore"})
-_BLOCK_BYTES: Final = 1_048_576
+_BLOCK_BYTES: Final = 262_144
 # A tool shows itself at the beginning of its log or at the end.
 _WINDOW_BYTES: Final = 16_384
 # A log of a terminal has some on each line. Taking out each of those that 64 MiB can hold would take 5 s.
@@ -144,7 +148,7 @@ class LogReader:
         self._rest = data[start:]
 
     def _take(self, block: bytes) -> None:
-        with self._giving_up():
+        try:
             if self._parser is not None:
                 self._parser.feed(_plain(block))
                 return
@@ -152,16 +156,15 @@ class LogReader:
             if self._is_new:
                 self._is_new = False
                 self._look_for_a_tool(_plain(block[:_WINDOW_BYTES]))
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._give_up(error)
 
-    @contextmanager
-    def _giving_up(self) -> Generator[None]:
-        """Let a log tell nothing if its parser fails: no result is refused for that."""
-        try:
-            yield
-        except Exception as error:
-            if not isinstance(error, TooMuchWork):
-                _logger.exception("The parser of %s failed: the log tells no figures", self._tool and self._tool.name)
-            self._tools, self._tool, self._parser, self._unread = (), None, None, []
+    def _give_up(self, error: Exception) -> None:
+        """Let a log tell nothing because its parser has failed: no result is refused for that."""
+        if not isinstance(error, TooMuchWork):
+            name = self._tool and self._tool.name
+            _logger.error("The parser of %s failed: the log tells no figures", name, exc_info=error)
+        self._tools, self._tool, self._parser, self._unread = (), None, None, []
 
     def _look_for_a_tool(self, window: bytes) -> None:
         """Find the tool whose mark comes first, and let it read all that is unread."""
@@ -177,21 +180,27 @@ class LogReader:
         if self._rest:
             self._take(_block(bytes(self._rest), 0, len(self._rest)))
             self._rest = b""
-        with self._giving_up():
+        try:
             if self._parser is None and sum(map(len, self._unread)) > _WINDOW_BYTES:  # Else all was searched.
                 end = b"".join(block[-_WINDOW_BYTES:] for block in self._unread)[-_WINDOW_BYTES:]
                 self._look_for_a_tool(_plain(end))
             if self._tool is not None and self._parser is not None:
                 return _as_stats(self._tool, self._parser.figures(), self._task_type)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._give_up(error)
         return None
 
 
 def _first_tool(tools: tuple[Tool, ...], window: bytes, work: Work) -> Tool | None:
     """Return the tool whose mark comes first."""
-    for line in work.lines(_any_beginning(tools), window):
+    at, beginning = 0, _any_beginning(tools)
+    while line := beginning.search(window, at):
+        work.spend(1)
+        at = line.start()
         for tool in tools:
-            if tool.mark.match(window, line.start()):
+            if tool.mark.match(window, at):
                 return tool
+        at += 1
     return None
 
 
@@ -204,8 +213,36 @@ def _any_beginning(tools: tuple[Tool, ...]) -> re.Pattern[bytes]:
 def _as_stats(tool: Tool, figures: dict[str, Any], task_type: str | None) -> RunStats | None:
     if task_type in _NO_BACKUPS:
         figures = {name: value for name, value in figures.items() if name not in ("snapshot_id", "has_snapshot")}
+    if not figures:
+        return None
     named: dict[str, Any] = {"tool": tool.name, **figures}
-    return RunStats(**named) if figures else None
+    try:
+        return unchecked_stats(*msgspec.structs.astuple(msgspec.convert(named, _Figures)))
+    except msgspec.ValidationError:
+        return RunStats(**named)  # which brings them into their normal form, or says what is wrong
+
+
+_STORABLE: Final = r"\A[^\0\ud800-\udfff]*\Z"
+_Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_FAILED_ITEM_CHARACTERS, pattern=_STORABLE)]
+_SnapshotId: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=_STORABLE)] | None
+_Word: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern=_STORABLE)] | None
+# Zero may be negative, which is not its normal form.
+_Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=MAX_DURATION_SECONDS)] | None
+_NORMAL: Final[Mapping[str, Any]] = {
+    "duration": _Seconds,
+    "failed_items": Annotated[tuple[_Name, ...], msgspec.Meta(max_length=MAX_FAILED_ITEMS)],
+    "snapshot_id": _SnapshotId,
+    **dict.fromkeys(("tool", "tool_version", "format"), _Word),
+}
+# Checked like this, figures take a sixth of the time of RunStats.
+_Figures: Final = msgspec.defstruct(
+    "Figures",
+    [
+        (field.name, _NORMAL.get(field.name) or RANGES.get(field.type, field.type), field.default)
+        for field in attrs.fields(RunStats)
+    ],
+    forbid_unknown_fields=True,
+)
 
 
 def _block(data: bytes, start: int, stop: int) -> bytes:

@@ -1,5 +1,7 @@
 """Reading a log: which tool it is of, in blocks of whole lines, whatever the pieces are that it comes in."""
 
+import json
+import math
 import re
 import tracemalloc
 from collections.abc import Iterator
@@ -11,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backuplog
-from backuplog import parsers
+from backuplog import RunStats, parsers
 from backuplog.parsers import Tool, Work, parse_log
+from backuplog.parsers.tool import read_json
 
 MIB = 2**20
 
@@ -151,6 +154,71 @@ def test_a_parser_that_fails_tells_nothing(log: bytes, caplog: pytest.LogCapture
     broken = Tool(name="broken", mark=re.compile(rb"\nbroken"), parser=Broken)
     assert parse_log(log, tools=[broken]) is None
     assert ("The parser of broken failed" in caplog.text) == is_logged
+
+
+FIGURES: dict[Any, st.SearchStrategy[Any]] = {
+    int | None: st.integers(-1, 5) | st.sampled_from([True, 5.0, 5.5, 2**63 - 1, 2**63, 10**400, "5"]),
+    float | None: st.integers(-1, 5) | st.sampled_from([0.5, -0.0, math.nan, math.inf, 1e300, "1", True]),
+    str | None: st.text(max_size=3)
+    | st.sampled_from(["", "x" * 50, "x" * 51, "x" * 255, "x" * 256, "a\nb", "\n", "a\0", "\ud800", b"x", 5]),
+    bool | None: st.sampled_from([True, False, 1, "true"]),
+    bool: st.sampled_from([True, False, 1, None]),
+    tuple[str, ...]: st.lists(st.text(max_size=2) | st.sampled_from(["x" * 1_100, 5]), max_size=3)
+    | st.sampled_from([("a",), ["a"] * 101, "a"]),
+}
+
+
+NAMED = {field.name: FIGURES[field.type] for field in attrs.fields(RunStats)}
+
+
+@given(
+    st.sets(st.sampled_from(sorted(NAMED)), max_size=2).flatmap(
+        lambda names: st.fixed_dictionaries({name: NAMED[name] for name in sorted(names)})
+    )
+)
+def test_figures_of_any_parser_are_checked(figures: dict[str, Any]) -> None:
+    """What a parser returns becomes figures in their normal form, or none if one of them is malformed."""
+
+    class Reading:
+        def feed(self, block: bytes) -> None:
+            """Read nothing."""
+
+        def figures(self) -> dict[str, Any]:
+            return figures
+
+    try:
+        expected = RunStats(**{"tool": "odd", **figures}) if figures else None
+    except backuplog.InvalidTaskResult:
+        expected = None
+    found = parse_log(b"odd", tools=[Tool(name="odd", mark=re.compile(b"\nodd"), parser=lambda _: Reading())])
+    assert found == expected
+    assert found is None or type(found) is RunStats
+    assert repr(found) == repr(expected)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+        max_leaves=5,
+    ).map(json.dumps)
+    | st.text(st.sampled_from('{}[]",:0e+\\u9d8ab \x00\ud800'), max_size=20),
+    st.binary(max_size=3),
+)
+def test_json_is_what_the_standard_library_reads(text: str, rest: bytes) -> None:
+    """An object at the beginning of a line is decoded as json decodes it, and nothing raises."""
+    for raw in (text.encode("utf-8", "surrogatepass"), b'{"a":' + text.encode("utf-8", "surrogatepass") + b"}" + rest):
+        try:
+            expected, _ = json.JSONDecoder().raw_decode(raw.decode("utf-8", "replace"))
+        except ValueError:
+            expected = {}
+        assert repr(read_json(raw)) == repr(expected if isinstance(expected, dict) else {})
+
+
+def test_little_json_is_decoded_at_once() -> None:
+    """An object of more than 64 KiB, which would take 30 times as much memory, is none."""
+    assert read_json(b'{"a":"%b"}' % (b"x" * 65_528)) == {"a": "x" * 65_528}
+    assert read_json(b'{"a":"%b"}' % (b"x" * 65_529)) == {}
 
 
 def test_what_the_pieces_raise_is_raised() -> None:

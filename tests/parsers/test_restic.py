@@ -1,6 +1,7 @@
 """What restic prints, of which real logs are in ``tests/data/parsers/restic``."""
 
 import json
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from backuplog import parsers
 from backuplog.model import FIGURES, RunStats
-from backuplog.parsers import parse_log
+from backuplog.parsers import parse_log, restic
 from backuplog.parsers.restic import RESTIC
 from parsers.corpus import cases
 
@@ -175,6 +176,10 @@ def test_an_id_stands_for_a_snapshot(fields: dict[str, Any], snapshot_id: str | 
     stats = parse(as_json(**fields))
     assert stats
     assert (stats.snapshot_id, stats.has_snapshot) == (snapshot_id, has_snapshot)
+    if isinstance(fields.get("snapshot_id"), str):
+        stats = parse(TEXT.replace(b"a840b0ee", fields["snapshot_id"].encode()))
+        assert stats
+        assert stats.snapshot_id == snapshot_id
 
 
 @pytest.mark.parametrize(
@@ -260,6 +265,36 @@ def test_the_pieces_make_no_difference(log: bytes, size: int, block_bytes: int) 
         patch.setattr(parsers, "_BLOCK_BYTES", block_bytes)
         whole = parse_log(log, tools=[RESTIC])
         assert parse_log((log[at : at + size] for at in range(0, len(log), size)), tools=[RESTIC]) == whole
+
+
+FILES = b"".join(b"new       /srv/data/%06d.jpg, saved in 0.001s (1.5 KiB added)\n" % number for number in range(2_000))
+
+
+@given(st.sampled_from(LOGS), st.integers(0, 30_000), st.integers(1, 2_000))
+def test_many_files_between_two_lines_make_no_difference(log: bytes, at: int, count: int) -> None:
+    """A list of files, most of which is passed over, hides no line before it or behind it."""
+    place = log.find(b"\n", at % len(log)) + 1
+    files = FILES[: count * 64]
+    found, expected = told(log[:place] + files + log[place:]), told(log[:place] + FILES[:64] + log[place:])
+    assert found == expected
+
+
+@given(
+    st.sampled_from([TEXT, *(log for log in LOGS if b"\nFiles: " in log and len(log) < 20_000)]),
+    st.lists(
+        st.tuples(st.integers(0, 20_000), st.sampled_from([b"\n", b" ", b"0", b"9", b"x", b":", b""])), max_size=3
+    ),
+)
+def test_a_summary_at_once_is_one_line_by_line(log: bytes, changes: list[tuple[int, bytes]]) -> None:
+    """What is read of a whole summary is what its lines tell one by one, also where some are damaged."""
+    changed = bytearray(log)
+    for at, new in changes:
+        place = log.rfind(b"Files: ") + at % (len(log) - log.rfind(b"Files: "))
+        changed[place : place + 1] = new
+    found = told(bytes(changed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(restic, "_BACKUP", re.compile(b"(?!)"))
+        assert told(bytes(changed)) == found
 
 
 @given(st.sampled_from(LOGS), st.lists(st.tuples(st.integers(0, 30_000), st.binary(max_size=12)), max_size=8))
