@@ -162,8 +162,13 @@ def parse_batch(body: bytes, *, is_lines: bool, max_items: int) -> list[bytes | 
     if not isinstance(documents, list):
         refuse("must be a JSON array of task results")
     items: list[Any] = documents  # pyright: ignore[reportUnknownVariableType]
-    # A string in the array would be read as a document of its own: written as JSON it is refused as what it is.
-    return [item if isinstance(item, Mapping) else json.dumps(item).encode() for item in items]
+    return [item if isinstance(item, Mapping) else _no_result(item) for item in items]
+
+
+def _no_result(item: object) -> bytes:
+    # A string would be read as a document of its own; written as JSON it is refused as what it is. So is an array
+    # without its items, which may be nested too deeply to be written.
+    return json.dumps([] if isinstance(item, list) else item).encode()
 
 
 def run_document(run: BackupRun) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import backuplog
+from backuplog.convert import parse_batch
 
 Payload = Callable[..., dict[str, Any]]
 PAYLOADS = sorted((Path(__file__).parent / "data" / "payloads").glob("*.json"))
@@ -288,3 +289,13 @@ def test_failed_items_are_cut_not_refused(payload: Payload) -> None:
     assert stats is not None
     assert stats.failed_items[:2] == ("\ufffd/a\ufffdb", "x" * 1024)
     assert len(stats.failed_items) == 100
+
+
+def test_a_deep_array_in_a_batch_is_refused_for_what_it_is() -> None:
+    """However deep an array in a batch is, it is no result, or the whole batch is nested too deeply."""
+    refusals: set[str] = set()
+    for depth in range(700, 1_000):
+        with pytest.raises(backuplog.InvalidTaskResult) as caught:
+            backuplog.parse_task_result(parse_batch(b"[" * depth + b"]" * depth, is_lines=False, max_items=1)[0])
+        refusals.add(str(caught.value))
+    assert refusals == {"$: must be a JSON object, not an array", "$: is nested too deeply"}
