@@ -171,7 +171,9 @@ class _Walk:
         begin, size = start + 1, _FIRST_PIECE_BYTES
         while True:
             end = _border(data, begin, begin + size) if begin + size < len(data) else len(data)
-            piece, stop = self._piece_quickly(begin, end) or self._piece_exactly(start, begin, end)
+            # Of a string that ends in its first piece, as most do, the quick way would decode each twice.
+            quick = None if begin == start + 1 else self._piece_quickly(begin, end)
+            piece, stop = quick or self._piece_exactly(start, begin, end)
             if is_log:
                 log.write(piece.encode("utf-8", "surrogatepass"))
             elif begin - start <= _LONGEST_TEXT:

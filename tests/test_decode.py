@@ -244,6 +244,22 @@ def test_no_byte_is_decoded_many_times(letter: str, monkeypatch: pytest.MonkeyPa
     assert decoded < 4 * len(body)
 
 
+def test_a_short_string_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A string that ends within its first piece is none for the fast decoder, which would have to decode it twice."""
+    body = ("{" + ",".join(rf'"\n{number}":"\n"' for number in range(400)) + "}").encode()
+    calls = 0
+
+    def count(_: bytes) -> object:
+        nonlocal calls
+        calls += 1
+        raise msgspec.DecodeError
+
+    monkeypatch.setattr(decode, "_FEW_BYTES", 0)
+    monkeypatch.setattr(decode, "_decode_quickly", count)
+    assert decode.decode_json(body) == {f"\n{number}": "\n" for number in range(400)}
+    assert calls <= 1
+
+
 def test_a_number_of_any_length_is_told_apart() -> None:
     """A fraction of more digits than anybody can mean is refused for that."""
     body = b'{"other":"' + b"x" * 400_000 + b'","x":1.' + b"1" * 150_000 + b"}"
