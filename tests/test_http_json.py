@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import attrs
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +55,19 @@ RUNS = st.builds(
 def test_a_listed_run_is_written_as_by_the_standard_library(run: BackupRun) -> None:
     """Every byte is the same, for any run that can be stored."""
     assert listed_run_json(run) == to_json(listed_run(run)) == json.dumps(listed_run(run), ensure_ascii=False).encode()
+
+
+class SafeText(str):
+    """Text of a class of its own, as Django's and MarkupSafe's is."""
+
+    __slots__ = ()
+
+
+@settings(max_examples=5)
+@given(RUNS)
+def test_text_may_be_of_a_class_of_its_own(run: BackupRun) -> None:
+    """A backend that keeps objects gives text back as it came: it is listed as any text is."""
+    assert listed_run_json(attrs.evolve(run, task_type=SafeText(run.task_type))) == listed_run_json(run)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

@@ -111,7 +111,11 @@ def listed_run_json(run: BackupRun) -> bytes:
     document["log_sha256"] = run.log_sha256 and run.log_sha256.hex()
     document["stats"] = stats and _stats_fields(stats)
     document["progress"] = progress and _progress_fields(progress)
-    return msgspec.json.format(msgspec.json.encode(document), indent=0)  # in one line, with a space after , and :
+    try:
+        encoded = msgspec.json.encode(document)
+    except TypeError:  # It takes no subclass of str, which a backend may give back as it came.
+        return to_json(listed_run(run))
+    return msgspec.json.format(encoded, indent=0)  # in one line, with a space after , and :
 
 
 def page_response(store: Store, query: RunQuery) -> Response:
