@@ -1,20 +1,39 @@
 """Models made without their converters, of values that are in their normal form already."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import attrs
 import msgspec
 
 from .model import RunStats
-from .normalise import MAX_COUNT, MAX_DURATION_SECONDS
+from .normalise import MAX_COUNT, MAX_DURATION_SECONDS, MAX_FAILED_ITEM_CHARACTERS, MAX_FAILED_ITEMS
 
 _Model = TypeVar("_Model")
 
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None
-_Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=MAX_DURATION_SECONDS)] | None
-RANGES: Final[Mapping[Any, Any]] = {int | None: _Count, float | None: _Seconds}
-"""How msgspec is told of the ranges of figures, by the type of their field in a model."""
+_STORABLE: Final = r"\A[^\0\ud800-\udfff]*\Z"
+
+
+def normal_forms(*, is_storable: bool) -> Mapping[str, Any]:
+    """Return how msgspec is told of the normal form of each of the ``RunStats``, by the name of its field.
+
+    Args:
+        is_storable: Whether text is known to hold no NUL and no lone surrogate, which takes time to see.
+    """
+    pattern = None if is_storable else _STORABLE
+    count: Any = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+    # Zero may be negative, which is not its normal form.
+    seconds: Any = Annotated[float, msgspec.Meta(gt=0, le=MAX_DURATION_SECONDS)]
+    word: Any = Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern=pattern)]
+    snapshot_id: Any = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=pattern)]
+    name: Any = Annotated[str, msgspec.Meta(max_length=MAX_FAILED_ITEM_CHARACTERS, pattern=pattern)]
+    return {
+        **{field.name: count | None if field.type == int | None else field.type for field in attrs.fields(RunStats)},
+        "duration": seconds | None,
+        "failed_items": Annotated[tuple[name, ...], msgspec.Meta(max_length=MAX_FAILED_ITEMS)],
+        "snapshot_id": snapshot_id | None,
+        **dict.fromkeys(("tool", "tool_version", "format"), word | None),
+    }
 
 
 def unchecked(model: type[_Model]) -> Callable[..., _Model]:

@@ -68,7 +68,21 @@ def test_any_figures_come_back(stats: RunStats) -> None:
 
 @pytest.mark.parametrize(
     "details",
-    ["[]", "{", "{}", '{"tool":null}', '{"duration":1}', '{"data_added":5}', '{"failed_items":[]}', '{"warnings":2.0}'],
+    [
+        *(
+            "[]",
+            "{",
+            "{}",
+            '{"tool":null}',
+            '{"duration":1}',
+            '{"data_added":5}',
+            '{"failed_items":[]}',
+            '{"warnings":2.0}',
+        ),
+        *('{"tool":""}', '{"snapshot_id":""}', '{"tool":"%s"}' % ("x" * 51), '{"snapshot_id":"%s"}' % ("x" * 256)),
+        *('{"failed_items":["%s"]}' % ("x" * 1_025), '{"failed_items":["x"%s]}' % (',"x"' * 100)),
+        *(r'{"tool":"\u0000"}', r'{"failed_items":["\u0000"]}', r'{"tool":"\\u0000"}'),
+    ],
 )
 def test_what_was_written_in_another_way_is_read_as_before(details: str) -> None:
     """Figures that another writer left are read, or refused, as the slow way does."""

@@ -3,15 +3,14 @@
 import functools
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import attrs
 import msgspec
 
 from backuplog.model import RunStats
-from backuplog.normalise import MAX_DURATION_SECONDS, MAX_FAILED_ITEM_CHARACTERS, MAX_FAILED_ITEMS
-from backuplog.unchecked import RANGES, unchecked_stats
+from backuplog.unchecked import normal_forms, unchecked_stats
 
 from .borg import BORG
 from .dar import DAR
@@ -222,25 +221,11 @@ def _as_stats(tool: Tool, figures: dict[str, Any], task_type: str | None) -> Run
         return RunStats(**named)  # which brings them into their normal form, or says what is wrong
 
 
-_STORABLE: Final = r"\A[^\0\ud800-\udfff]*\Z"
-_Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_FAILED_ITEM_CHARACTERS, pattern=_STORABLE)]
-_SnapshotId: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=_STORABLE)] | None
-_Word: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=50, pattern=_STORABLE)] | None
-# Zero may be negative, which is not its normal form.
-_Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=MAX_DURATION_SECONDS)] | None
-_NORMAL: Final[Mapping[str, Any]] = {
-    "duration": _Seconds,
-    "failed_items": Annotated[tuple[_Name, ...], msgspec.Meta(max_length=MAX_FAILED_ITEMS)],
-    "snapshot_id": _SnapshotId,
-    **dict.fromkeys(("tool", "tool_version", "format"), _Word),
-}
+_FORMS: Final = normal_forms(is_storable=False)
 # Checked like this, figures take a sixth of the time of RunStats.
 _Figures: Final = msgspec.defstruct(
     "Figures",
-    [
-        (field.name, _NORMAL.get(field.name) or RANGES.get(field.type, field.type), field.default)
-        for field in attrs.fields(RunStats)
-    ],
+    [(field.name, _FORMS[field.name], field.default) for field in attrs.fields(RunStats)],
     forbid_unknown_fields=True,
 )
 
