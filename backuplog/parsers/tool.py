@@ -171,7 +171,7 @@ def as_array(value: object) -> list[object]:
 def read_json(raw: bytes) -> dict[str, Any]:
     """Return the object that JSON begins with; an empty one if there is none, or more than 64 KiB of it."""
     try:
-        return as_object(msgspec.json.decode(raw if len(raw) <= MAX_JSON_BYTES else b""))
+        return as_object(_decode_quickly(raw if len(raw) <= MAX_JSON_BYTES else b""))
     except (msgspec.MsgspecError, ValueError, RecursionError):  # It is malformed, or more follows.
         pass
     try:
@@ -181,6 +181,8 @@ def read_json(raw: bytes) -> dict[str, Any]:
     return as_object(value)
 
 
+# By itself it would take 16 us for 1e308, which is 3 s for 1 MiB of a log.
+_decode_quickly: Final = msgspec.json.Decoder(float_hook=float).decode
 _DECODER: Final = json.JSONDecoder()
 
 
