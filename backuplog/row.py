@@ -16,7 +16,7 @@ import msgspec
 
 from .change import StoredRun
 from .chunk import Chunk
-from .convert import progress_from, progress_text, stats_from
+from .convert import progress_from, progress_text, stats_details, stats_from
 from .errors import StoreError
 from .model import FIGURES, Agent, AgentToken, BackupRun, LogState, RunQuery, RunStats, as_progress, as_stats
 from .unchecked import normal_forms, unchecked, unchecked_stats
@@ -210,8 +210,12 @@ def _stats(figures: Row, details: str | None) -> RunStats | None:
 
 def _stats_columns(stats: RunStats) -> Row:
     values = _values_of(stats)
-    details = _encode_details(_Details(*values[len(FIGURES) :]))
-    return (*values[: len(FIGURES)], None if details == b"{}" else details.decode())
+    figures = values[: len(FIGURES)]
+    try:
+        details = _encode_details(_Details(*values[len(FIGURES) :]))
+    except TypeError:  # It takes no subclass of str or int.
+        return (*figures, stats_details(stats))
+    return (*figures, None if details == b"{}" else details.decode())
 
 
 def stored_run_row(stored: StoredRun, from_id: Callable[[UUID], Any], from_moment: Callable[[datetime], Any]) -> Row:

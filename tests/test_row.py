@@ -114,3 +114,22 @@ def test_damaged_figures_are_refused(columns: dict[str, Any]) -> None:
     """A figure that no run can have makes the row one that is damaged."""
     with pytest.raises(StoreError, match="the row of run 00000000-0000-0000-0000-000000000001 is damaged"):
         read(**columns)
+
+
+class SafeText(str):
+    """Text of a class of its own, as Django's and MarkupSafe's is."""
+
+    __slots__ = ()
+
+
+class Count(int):
+    """A number of a class of its own."""
+
+
+def test_figures_may_be_of_classes_of_their_own() -> None:
+    """What an agent in Python gives is written whatever subclass of text or number it is."""
+    run = read_run(UUID(int=0), tuple(ROW.values()), lambda value: value, lambda _: MOMENT)
+    stats = RunStats(tool=SafeText("restic"), snapshot_id=SafeText("abc"), warnings=Count(5))
+    stored = StoredRun(run=attrs.evolve(run, stats=stats), digest=bytes(32), end_time_reported=True)
+    row = dict(zip(STORED_RUN_COLUMNS, stored_run_row(stored, lambda value: value, lambda value: value), strict=True))
+    assert read(stats_details=row["stats_details"]) == RunStats(tool="restic", snapshot_id="abc", warnings=5)
