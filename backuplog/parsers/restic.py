@@ -250,8 +250,8 @@ class _Restic:
             "tool_version": self._tool_version,
         }
         for kind, name in (("error", "errors"), ("warning", "warnings")):
-            if kind in told:
-                figures[name] = as_count(told[kind]) or figures.get(name)
+            if count := told.get(kind):
+                figures[name] = as_count(count)
         if "damaged" in told:
             figures["errors"] = None  # lines of many kinds tell what is damaged, and hints are among them
         figures = {name: figure for name, figure in figures.items() if figure is not None}

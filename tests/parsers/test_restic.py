@@ -213,6 +213,21 @@ def test_absurd_numbers_are_unknown(value: object) -> None:
     assert stats.duration in (None, 1.5)
 
 
+def test_more_errors_than_can_be_counted_are_not_none() -> None:
+    """How many errors there were is unknown where their sum is no count, however few a summary tells."""
+    most = 2**63 - 1
+    for log in (
+        b"restoring <Snapshot 12345678 of /a\nno errors were found\n" + b"There were %d errors\n" % most * 2,
+        b'{"message_type":"summary","num_errors":%d}\n' % most * 2,
+        b"open repository\n" + TEXT + b"There were %d errors\n" % most * 2,
+    ):
+        stats = parse(log)
+        assert stats is None or stats.errors is None
+    stats = parse(b"open repository\n" + TEXT + b"There were 0 errors\n")
+    assert stats
+    assert stats.errors == 0
+
+
 def test_several_backups_count_as_the_last() -> None:
     """The last summary is taken, whichever format each has, and errors of all are counted."""
     error = b"error: open /a: permission denied\n"
