@@ -46,6 +46,8 @@ _logger: Final = logging.getLogger("backuplog")
 
 _NO_BACKUPS: Final = frozenset({"check", "forget", "prune", "restore"})
 _BLOCK_BYTES: Final = 262_144
+# 2 MiB, which a tool that shows itself at the end of its log reads.
+_MOST_UNREAD: Final = 8
 # A tool shows itself at the beginning of its log or at the end.
 _WINDOW_BYTES: Final = 16_384
 # A log of a terminal has some on each line. Taking out each of those that 64 MiB can hold would take 5 s.
@@ -151,7 +153,7 @@ class LogReader:
             if self._parser is not None:
                 self._parser.feed(_plain(block))
                 return
-            self._unread = [*self._unread[-1:], block]
+            self._unread = [*self._unread[1 - _MOST_UNREAD :], block]
             if self._is_new:
                 self._is_new = False
                 self._look_for_a_tool(_plain(block[:_WINDOW_BYTES]))

@@ -99,6 +99,15 @@ def test_a_tool_shows_itself_at_the_beginning_or_the_end(
     assert total(log) == found
 
 
+def test_a_tool_that_shows_itself_at_the_end_has_its_last_mebibytes_read() -> None:
+    """What it said before the files that it lists counts, in any log of up to 2 MiB."""
+    files = b"/srv/a\n" * 100_000
+    for log in (files, files + files):
+        stats = parse_log(b"x\n" * 10_000 + b"sum 9\n" + log + b"adder\n", tools=[ADDER])
+        assert stats
+        assert stats.files_new == 9
+
+
 def test_a_log_of_nothing_has_no_figures() -> None:
     """Nothing, an unknown tool, a known one that says nothing, and no tools at all."""
     for log in (b"", "", [], b"\n", b"adder\n", b"sum 5\n"):
