@@ -13,6 +13,7 @@ import psycopg
 from psycopg.abc import Params
 from psycopg.adapt import AdaptersMap, Buffer, Loader
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import InvalidSavepointSpecification
 from psycopg.postgres import register_default_adapters
 from psycopg.pq import Format, PipelineStatus, TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
@@ -278,8 +279,10 @@ class CallersConnection:
                 # In the middle of a statement, as a signal's handler may leave it, nothing can be sent.
                 is_idle = connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
                 if is_saved and is_idle:
-                    cursor.execute("ROLLBACK TO SAVEPOINT backuplog")
-                    cursor.execute("RELEASE SAVEPOINT backuplog")
+                    # A signal's handler may raise when it is released: the caller's transaction has failed then.
+                    with suppress(InvalidSavepointSpecification):
+                        cursor.execute("ROLLBACK TO SAVEPOINT backuplog")
+                        cursor.execute("RELEASE SAVEPOINT backuplog")
                 if isinstance(error, psycopg.Error) and cursor.connection.closed:
                     raise TransactionRolledBack from error
                 raise

@@ -17,6 +17,7 @@ from psycopg_pool import ConnectionPool, NullConnectionPool
 
 import backuplog
 from backuplog_postgres.backend import PostgresBackend
+from backuplog_postgres.connection import Cursor
 
 Payload = Callable[..., dict[str, Any]]
 
@@ -219,6 +220,28 @@ def test_an_interruption_of_a_bound_view_passes_as_it_is(store: backuplog.Store,
         connections = vars(store.bound_to(connection).backend)["_connections"]
         with pytest.raises(KeyboardInterrupt), connections.transaction(store.tenant_id):
             interrupt(connection)
+
+
+def test_an_interruption_when_all_is_written_passes_as_it_is(
+    store: backuplog.Store, url: str, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's handler may raise when a verb's savepoint is released: no error of the store takes its place."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    execute: Any = Cursor.execute
+
+    def execute_and_end(cursor: Cursor, statement: Any, *arguments: Any, **options: Any) -> Any:
+        execute(cursor, statement, *arguments, **options)
+        if statement == "RELEASE SAVEPOINT backuplog":
+            raise KeyboardInterrupt
+        return cursor
+
+    with psycopg.connect(url) as connection:
+        monkeypatch.setattr(Cursor, "execute", execute_and_end)
+        with pytest.raises(KeyboardInterrupt):
+            backuplog.ingest_task_result(store.bound_to(connection), agent_id, payload())
+        connection.rollback()
+    monkeypatch.undo()
+    assert backuplog.query_runs(store, backuplog.RunQuery()).total == 0
 
 
 def test_what_the_process_has_registered_is_not_used(url: str) -> None:
