@@ -373,9 +373,9 @@ class LimitsWriters(Protocol):
     """What a backend may have besides: it makes only so many calls of ``submit`` at once.
 
     Where more threads than that submit small results through one view, they share a transaction. So a run that another
-    transaction holds may delay all that are in one with it. Who comes later waits for five seconds, then submits
-    by itself. It is asked for where the class has it: a wrapper whose ``submit`` may be in a transaction of each
-    thread's own need not, and must not, say anything.
+    transaction holds may delay all that are in one with it. Who comes later waits until that has taken five seconds,
+    then submits by itself. It is asked for where the class has it: a wrapper whose ``submit`` may be in a transaction
+    of each thread's own need not, and must not, say anything.
     """
 
     @property

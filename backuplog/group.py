@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import RLock, get_ident
+from time import monotonic
 from typing import Final, cast
 
 import attrs
@@ -18,7 +19,7 @@ from .errors import StoreError
 # As many as a transaction of a batch takes.
 _MOST_RESULTS: Final = 500
 _MOST_LOG_BYTES: Final = 8 * 1_048_576
-# Long enough for several transactions. Whoever waits for longer waits for a thread that hangs, or for its lock.
+# Long enough for several transactions. What takes longer is a thread that hangs, or that waits for a run's lock.
 _PATIENCE_SECONDS: Final = 5.0
 
 
@@ -64,6 +65,7 @@ class Group:
         self._inside = set[int]()
         self._waiting = deque[_Waiting]()
         self._leading = RLock()  # which says whose it is: nobody can release it for another thread
+        self._led_since = 0.0
 
     def submit(self, submissions: Sequence[Submission]) -> list[Answer]:
         """Submit as the backend does, perhaps in one transaction with submissions of other threads.
@@ -108,7 +110,8 @@ class Group:
             while not mine.is_settled:
                 self._lead(mine)
                 if not mine.is_settled:
-                    mine.woken.get(timeout=_PATIENCE_SECONDS)
+                    # By the thread that leads: else each new result would wait anew for one that hangs.
+                    mine.woken.get(timeout=max(0.0, self._led_since + _PATIENCE_SECONDS - monotonic()))
         except Empty:
             pass
         finally:
@@ -126,6 +129,7 @@ class Group:
         try:
             if not self._leading.acquire(blocking=False):
                 return
+            self._led_since = monotonic()
             if not mine.is_settled:
                 self._gather(together)
                 answers = self._backend.submit([each.submission for each in together])

@@ -253,6 +253,18 @@ def test_a_thread_that_hangs_is_not_waited_for_without_end(threads: Threads, mon
     assert [future.result(10).outcome for future in (*futures, waits)] == ["created"] * 3
 
 
+def test_what_comes_while_a_thread_hangs_goes_by_itself(threads: Threads) -> None:
+    """A shared transaction that has taken too long already is waited for by nothing that comes then."""
+    futures = threads.fill()
+    threads.store._group._led_since -= group._PATIENCE_SECONDS
+    for name in ("a", "b"):
+        futures.append(threads.begin(name))
+        until(lambda name=name: threads.gate.asking[-1] == [name])
+    assert threads.waiting == 0
+    threads.finish()
+    assert [future.result(10).outcome for future in futures] == ["created"] * 4
+
+
 def test_a_shared_transaction_is_bounded(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more results share a transaction than a batch's takes, and no more of their logs."""
     monkeypatch.setattr(group, "_MOST_RESULTS", 3)
