@@ -373,12 +373,27 @@ class LimitsWriters(Protocol):
     """What a backend may have besides: it makes only so many calls of ``submit`` at once.
 
     Where more threads than that submit small results through one view, they share a transaction. So a run that another
-    transaction holds may delay all that are in one with it. Who comes later waits until that has taken five seconds,
-    then submits by itself. It is asked for where the class has it: a wrapper whose ``submit`` may be in a transaction
-    of each thread's own need not, and must not, say anything.
+    transaction holds delays all that are in one with it, until ``submit_together`` gives up, and each submits by
+    itself. Who comes later waits until that has taken five seconds. It is asked for where the class has it: a wrapper
+    whose ``submit`` may be in a transaction of each thread's own need not, and must not, say anything.
     """
 
     @property
     def writers(self) -> int | None:
         """How many calls of ``submit`` it makes at once; None for any number, and in a view of ``bound_to``."""
+        ...
+
+    def submit_together(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+        """Make changes of several threads as ``submit`` does, and do not wait for long for what one of them waits for.
+
+        A thread whose own transaction holds a run might else wait for itself: its result is in one with another's of
+        that run.
+
+        Args:
+            changes: As for ``submit``.
+
+        Raises:
+            StoreUnavailable: As for ``submit``, or another transaction holds one of the runs. Nothing was written.
+            StoreError: The store failed.
+        """
         ...

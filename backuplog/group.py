@@ -132,7 +132,7 @@ class Group:
             self._led_since = monotonic()
             if not mine.is_settled:
                 self._gather(together)
-                answers = self._backend.submit([each.submission for each in together])
+                answers = self._submit_together([each.submission for each in together])
                 for each, answer in zip(together, answers, strict=True):
                     each.settle(answer)
             self._leading.release()
@@ -146,6 +146,11 @@ class Group:
             # It may be of one of them, such as a lock on its run: each finds out by itself.
             if len(together) == 1 or not isinstance(error, StoreError):
                 raise
+
+    def _submit_together(self, submissions: Sequence[Submission]) -> list[Answer]:
+        if len(submissions) == 1:
+            return self._backend.submit(submissions)
+        return cast("LimitsWriters", self._backend).submit_together(submissions)
 
     def _gather(self, together: list[_Waiting]) -> None:
         """Add those that wait, first come first."""

@@ -52,6 +52,8 @@ class Gated:
         answers: list[Answer] = self.backend.submit(submissions)
         return answers
 
+    submit_together = submit
+
     def allow(self, count: int) -> None:
         """Give leave to so many transactions more, in the order in which they ask for it."""
         with self.changed:

@@ -59,6 +59,8 @@ _LAST: Final = UUID(int=2**128 - 1)
 _NOT_IN_NAMES: Final = frozenset("%\0")
 # Each more means that within a millisecond another run was inserted by another transaction, or the same one again.
 _MOST_ATTEMPTS: Final = 20
+# Milliseconds, less than threads have patience for.
+_SHARED_LOCK_TIMEOUT: Final = b"2000"
 
 _TYPES: Final = {
     UUID: "uuid",
@@ -286,9 +288,20 @@ class PostgresBackend:
                 if isinstance(self._connections, PooledConnections) and (answer := self._answer(changes[0])):
                     return answer
         self._has_pruned = self._has_pruned or skip_locked
+        return self._attempt(changes, skip_locked=skip_locked)
+
+    def submit_together(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+        """Make changes of several threads, unless another transaction holds one of the runs for long."""
+        return self._attempt(changes, lock_timeout=_SHARED_LOCK_TIMEOUT)
+
+    def _attempt(
+        self, changes: Sequence[Change[AnswerT]], *, skip_locked: bool = False, lock_timeout: bytes = b""
+    ) -> list[AnswerT | AgentNotFound]:
         for attempt in range(_MOST_ATTEMPTS):
             try:
                 with self._connections.transaction(self._tenant_id) as cursor:
+                    if lock_timeout:
+                        cursor.execute(b"SET LOCAL lock_timeout = " + lock_timeout)
                     return self._settle(cursor, changes, skip_locked=skip_locked, may_copy=attempt == 0)
             except _OvertakenError:
                 continue

@@ -236,6 +236,10 @@ class SqliteBackend:
         """Make changes, in one transaction."""
         return self._connections.write(lambda cursor: self._decide(cursor, changes))
 
+    def submit_together(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
+        """Make changes of several threads: who writes waits for the whole database, and for no run."""
+        return self.submit(changes)
+
     def _decide(self, cursor: sqlite3.Cursor, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
         answers: list[AnswerT | AgentNotFound] = []
         created: dict[UUID, Decision[AnswerT]] = {}

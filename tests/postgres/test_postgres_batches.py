@@ -1,6 +1,7 @@
 """Batches whose runs others insert, lock or forbid meanwhile."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 
 import backuplog
+from backuplog_postgres import backend
 from backuplog_postgres.backend import PostgresBackend
 
 Payload = Callable[..., dict[str, Any]]
@@ -124,3 +126,26 @@ def test_a_policy_that_is_added_meanwhile_splits_no_batch(
         answers = backuplog.ingest_task_results(store, [(agent_id, payload()) for _ in range(50)])
         assert [getattr(answer, "outcome", answer) for answer in answers] == ["created"] * 50
         assert sizes == [50]
+
+
+def test_a_run_that_is_held_holds_no_other_threads_up(
+    url: str, payload: Payload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result goes on alone where it shares a transaction with one of a run that another transaction has inserted."""
+    monkeypatch.setattr(backend, "_SHARED_LOCK_TIMEOUT", b"50")
+    with backuplog.open_store(url, retry_timeout=0, max_size=4) as store, ThreadPoolExecutor(2) as pool:
+        agent_id = backuplog.register_agent(store, uuid4()).id
+        held, other = (payload(taskId=str(UUID(int=number))) for number in (5, 3))
+        with psycopg.connect(url) as connection:
+            backuplog.ingest_task_result(store.bound_to(connection), agent_id, held)
+            store._group._inside.update(range(4))
+            store._group._leading.acquire()
+            store._group._led_since = time.monotonic()
+            answers = [pool.submit(backuplog.ingest_task_result, store, agent_id, result) for result in (held, other)]
+            while len(store._group._waiting) < 2:
+                time.sleep(0.001)
+            store._group._leading.release()
+            store._group._wake_first()
+            assert answers[1].result(10).outcome == "created"
+            assert not answers[0].done()
+        assert answers[0].result(10).outcome == "replayed"
