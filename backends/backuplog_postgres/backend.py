@@ -434,10 +434,8 @@ class PostgresBackend:
         rows = [stored_run_row(decision.write, _same, _same) for decision in decisions if decision.write]
         if may_copy and len(rows) >= _FEWEST_COPIED and not self._connections.row_security:
             try:
-                with cursor.copy(_in_schema(self._COPY_RUNS, self._schema)) as copy:
-                    copy.set_types(_RUN_TYPES)
-                    for row in rows:
-                        copy.write_row(_binary_row(row, self._tenant_id))
+                binary = (_binary_row(row, self._tenant_id) for row in rows)
+                cursor.copy_rows(_in_schema(self._COPY_RUNS, self._schema), _RUN_TYPES, binary)
             except (UniqueViolation, FeatureNotSupported) as error:  # by an index or a policy that may be another's
                 raise _OvertakenError from error
         elif rows:
@@ -527,10 +525,8 @@ class PostgresBackend:
                 for row in chain([first, second], rows):
                     self._execute(cursor, self._INSERT_CHUNK, row)
         else:  # It makes batches 1.12 times as fast.
-            with cursor.copy(_in_schema(self._COPY_CHUNKS, self._schema)) as copy:
-                copy.set_types(_CHUNK_TYPES)
-                for row in chain([first, second], rows):
-                    copy.write_row(row)
+            every = chain([first, second], rows)
+            cursor.copy_rows(_in_schema(self._COPY_CHUNKS, self._schema), _CHUNK_TYPES, every)
 
     def reclaim(self) -> int | None:
         """Drop partitions of logs that nobody needs, a step at a time; leave other room to autovacuum."""

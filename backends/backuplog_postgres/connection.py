@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
@@ -167,6 +167,20 @@ class Cursor(psycopg.Cursor[TupleRow]):
     ) -> Self:
         """Execute a statement, and prepare it only where that is asked for: psycopg would after its fifth use."""
         return super().execute(query, params, prepare=prepare, binary=binary)
+
+    def copy_rows(self, statement: bytes, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write rows by COPY, one at a time."""
+        copying = self.copy(statement)
+        try:
+            with copying as copy:
+                copy.set_types(types)
+                for row in rows:
+                    copy.write_row(row)
+        finally:
+            # A signal's handler may raise before it is told that the block has ended. It has locked the connection,
+            # and whatever undoes the transaction would wait for that without end.
+            with suppress(psycopg.Error):
+                copying.gen.close()
 
     @property
     def adapters(self) -> AdaptersMap:

@@ -4,8 +4,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import _GeneratorContextManager, closing
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any, cast
 from uuid import uuid4
 
@@ -242,6 +243,27 @@ def test_an_interruption_when_all_is_written_passes_as_it_is(
         connection.rollback()
     monkeypatch.undo()
     assert backuplog.query_runs(store, backuplog.RunQuery()).total == 0
+
+
+def test_an_interruption_when_rows_are_copied_passes_as_it_is(store: backuplog.Store, payload: Payload) -> None:
+    """A signal's handler may raise when COPY is about to be told of its end: the connection is free all the same."""
+    agent_id = backuplog.register_agent(store, uuid4()).id
+    results = [(agent_id, payload()) for _ in range(20)]
+
+    def interrupt_at_the_end(frame: FrameType, event: str, _: object) -> None:
+        context = frame.f_locals.get("self")
+        ends = (event, frame.f_code.co_name) == ("call", "__exit__") and isinstance(context, _GeneratorContextManager)
+        if ends and context.gen.__name__ == "copy":
+            raise KeyboardInterrupt
+
+    sys.setprofile(interrupt_at_the_end)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            backuplog.ingest_task_results(store, results)
+    finally:
+        sys.setprofile(None)
+    answers = backuplog.ingest_task_results(store, results)
+    assert [getattr(answer, "outcome", answer) for answer in answers] == ["created"] * 20
 
 
 def test_what_the_process_has_registered_is_not_used(url: str) -> None:
