@@ -15,6 +15,7 @@ deduplicated size of borg 1 is after compression, that of borg 2 before it. What
 """
 
 import re
+from itertools import islice
 from typing import Any, Final
 
 from backuplog.normalise import MAX_DURATION_SECONDS
@@ -73,7 +74,7 @@ _MEMBER: Final = re.compile(
     rb'|(id|duration|nfiles|(?:original|compressed|deduplicated)_size)": "?([0-9a-f.+-]{1,64})(?=[",}\n]))'
 )
 _ID: Final = re.compile(rb"[0-9a-f]{64}")
-_SIZE: Final = re.compile(rb"(\d[\d.]{0,19}) ([A-Za-z]{0,2}B)\b")
+_SIZE: Final = re.compile(rb"(?<![\d.])(\d[\d.]{0,19}+) ([A-Za-z]{0,2}B)\b")
 _DRY_RUN: Final = re.compile(rb"(?:.*: )?Creating archive \(dry run; |Ignoring --stats\. ")
 _VERSION: Final = re.compile(rb"(?:Borg: |borgbackup version |.*: Borg )(\d+\.\d[\w.+-]{0,29})")
 
@@ -194,7 +195,7 @@ class BorgParser:
             self._made = self._read
 
     def _read_sizes(self, text: bytes, fields: tuple[str, ...]) -> None:
-        sizes = _SIZE.findall(text)
+        sizes = [size.groups() for size in islice(_SIZE.finditer(text), len(fields) + 1)]
         if len(sizes) == len(fields):
             for field, (number, unit) in zip(fields, sizes, strict=True):
                 self._read[field] = as_size(number, unit)

@@ -22,7 +22,8 @@ _LINES: Final = any_line(
     rb"rsync (?:error|warning): [^\n]* \[\w+=(?P<version>\d[\w.]*)\]",
     rb"rsync: (?P<error>.)",
 )
-_DETAIL: Final = re.compile(rb"(\w+): (\d[\d.,]*)")
+# A word is tried from its beginning only: each of its letters would have the rest of a long one read again.
+_DETAIL: Final = re.compile(rb"\b(\w++): (\d[\d.,]*)")
 
 
 def _number(text: bytes | None) -> int | None:

@@ -188,11 +188,12 @@ _DECODER: Final = json.JSONDecoder()
 
 def as_text(raw: bytes | str, *, longest: int = MAX_FAILED_ITEM_CHARACTERS) -> str:
     """Return text as it can be stored, cut: U+FFFD stands for what is not UTF-8, NUL or half a character."""
-    text = raw[: 4 * longest].decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-    return _UNSTORABLE.sub("\ufffd", text[:longest])
+    if isinstance(raw, bytes):  # A pattern would take 100 us for a name of 1,024 NUL, and 10 s for 64 MiB of them.
+        return raw[: 4 * longest].decode("utf-8", "replace")[:longest].replace("\0", "\ufffd")
+    return _SURROGATES.sub("\ufffd", raw[:longest].replace("\0", "\ufffd"))
 
 
-_UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
 @attrs.define

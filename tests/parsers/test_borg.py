@@ -160,6 +160,8 @@ def test_durations(text: str, seconds: float | None) -> None:
         ("1.50 kB 2.00 TB 3.00 PB", (1500, 2 * 10**12, 3 * 10**15), True),
         ("1.50 YB 2.00 XB 99999999.00 EB", (None, None, None), True),
         ("1.50 kB 2.00 kB", (None, None, None), False),
+        ("123456789012345678901.50 kB 2.00 kB 838 B", (None, None, None), False),
+        ("838 B " * 4, (None, None, None), False),
     ],
 )
 def test_sizes(row: str, sizes: tuple[int | None, ...], rounded: bool) -> None:  # noqa: FBT001 - pytest passes it

@@ -1,6 +1,7 @@
 """The figures of tools other than restic and borg: of real logs, of made ones, and of logs that are broken."""
 
 import json
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -313,6 +314,19 @@ def test_old_rsync_does_not_tell_folders_from_files() -> None:
     log = b"Number of files: 350\nNumber of files transferred: 2\nTotal file size: 4.779.036 bytes\n"
     stats = stats_of("rsync", log)
     assert stats == RunStats(total_bytes_processed=4_779_036, tool="rsync", format="text")
+
+
+def test_a_long_word_of_rsync_takes_linear_time() -> None:
+    """A word in the place of "reg: 282" is read once, and not again from each of its letters."""
+
+    def seconds(size: int) -> float:
+        log = b"sending incremental file list\nNumber of files: 350 (%b)\n" % (b"x" * size)
+        begun = time.process_time()
+        assert stats_of("rsync", log)
+        return time.process_time() - begun
+
+    # From each of its letters, 16 times the length takes 256 times the time.
+    assert min(seconds(4_000) for _ in range(5)) < 100 * min(seconds(250) for _ in range(20))
 
 
 def test_a_label_is_a_snapshot_once_the_backup_is_complete() -> None:
