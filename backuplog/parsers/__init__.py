@@ -50,14 +50,17 @@ _BLOCK_BYTES: Final = 262_144
 _MOST_UNREAD: Final = 8
 # A tool shows itself at the beginning of its log or at the end.
 _WINDOW_BYTES: Final = 16_384
-# A log of a terminal has some on each line. Taking out each of those that 64 MiB can hold would take 5 s.
-_MOST_ESCAPES: Final = 100_000
+# A log of a terminal has some on each line. Taking out each of those that 64 MiB can hold would take 5 s: those of a
+# block that has more, one in ten bytes, stay.
+_MOST_ESCAPES: Final = _BLOCK_BYTES // 10
+# Lines that are passed over cost as much as one of interest. 64 MiB could hold 67 million empty ones: up to 10 s.
+_PASSED_OVER: Final = 32
 _NEWLINE: Final = 0x0A
 # https://ecma-international.org/publications-and-standards/standards/ecma-48/: CSI and OSC sequences, and two bytes.
 # It begins with the one byte that is searched for: 0.4 ns a byte of log, and 24 where a group comes first.
 _CSI: Final = rb"\[[0-?]*+[ -/]*+[@-~]"
 _ESCAPE: Final = re.compile(rb"\x1b(?:%b(?:\x1b%b)*+|\][^\x07\x1b]*+(?:\x07|\x1b\\)|[@-Z\\-_])" % (_CSI, _CSI))
-# What stands between 100,000 escape sequences takes 10 MiB before it is joined.
+# What stands between the escape sequences of a block takes more memory than it, before it is joined.
 _PART: Final = re.compile(rb".{0,65536}(?:\n|\Z)|.{1,65536}", re.DOTALL)
 # The cursor goes to column 1, as it does for a carriage return: rclone draws its progress so.
 _COLUMN_1: Final = b"\x1b[1G"
@@ -151,7 +154,7 @@ class LogReader:
     def _take(self, block: bytes) -> None:
         try:
             if self._parser is not None:
-                self._parser.feed(_plain(block))
+                self._read(self._parser, block)
                 return
             self._unread = [*self._unread[1 - _MOST_UNREAD :], block]
             if self._is_new:
@@ -173,8 +176,13 @@ class LogReader:
         if self._tool:
             self._parser = self._tool.parser(self._work)
             for block in self._unread:
-                self._parser.feed(_plain(block))
+                self._read(self._parser, block)
             self._unread = []
+
+    def _read(self, parser: Parser, block: bytes) -> None:
+        lines = _plain(block)
+        self._work.spend(lines.count(b"\n") // _PASSED_OVER)
+        parser.feed(lines)
 
     def stats(self) -> RunStats | None:
         """Return the figures of all that was read; None if it tells none."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import backuplog
 from backuplog import RunStats, parsers
 from backuplog.parsers import Tool, Work, parse_log
-from backuplog.parsers.tool import read_json
+from backuplog.parsers.tool import as_text, read_json
 
 MIB = 2**20
 
@@ -255,3 +255,25 @@ def test_a_number_in_json_is_read_by_the_standard_library(number: str, monkeypat
     """The fast decoder by itself would take 16 us for 1e308: 3 s for 1 MiB of a log."""
     monkeypatch.setattr("backuplog.parsers.tool._DECODER", None)
     assert read_json(f'{{"x":{number}}}'.encode()) == {"x": float(number)}
+
+
+def test_a_block_with_too_many_colours_is_read_as_it_is() -> None:
+    """Taking out each escape sequence that 64 MiB can hold would take 5 s; that is decided block by block."""
+    for colours, read in ((26_000, 5), (27_000, None)):
+        log = b"adder\n" + b"\x1b[msum 5\n" + b"\x1b[m" * (colours - 1)
+        stats = parse_log(log + b"\n", tools=[ADDER])
+        assert (stats and stats.files_new) == read
+
+
+def test_what_cannot_be_stored_is_replaced_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pattern would take 100 us for a name of 1,024 NUL, and 10 s for 64 MiB of them."""
+    assert as_text("a\0\ud800b") == "a\ufffd\ufffdb"
+    monkeypatch.setattr("backuplog.parsers.tool._SURROGATES", None)
+    assert as_text(b"\0\xff" * 2_000, longest=4) == "\ufffd" * 4
+
+
+def test_lines_that_say_nothing_are_counted_too() -> None:
+    """To pass over each of the 67 million empty lines that 64 MiB can hold could take 10 s."""
+    log = b"adder\nsum 5\n" + b"\n" * 640
+    assert total(log, block_bytes=64, work=Work(left=30)) == 5
+    assert total(log, block_bytes=64, work=Work(left=10)) is None
