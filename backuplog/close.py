@@ -7,7 +7,7 @@ import attrs
 from .change import Amendment, StoredRun
 from .chunk import WHOLE_BYTES
 from .log import pieces_of
-from .model import LogState
+from .model import BackupRun, LogState
 from .parsers import LogReader, Work
 from .redact import feed
 from .store import Store
@@ -52,10 +52,8 @@ def close_log(store: Store, stored: StoredRun, *, task_type: str, work: Work) ->
         sha256.update(last.shown)
         reader.feed(last.shown)
         rest.append(last.shown)
-    is_cut = stored.log_gap != (0, 0) or run.log_state is LogState.TRUNCATED
     closed = attrs.evolve(
         run,
-        log_state=LogState.TRUNCATED if is_cut else LogState.COMPLETE,
         log_bytes=run.log_bytes + len(last.shown),
         log_sha256=sha256.digest(),
         redactions=run.redactions + last.count,
@@ -64,10 +62,38 @@ def close_log(store: Store, stored: StoredRun, *, task_type: str, work: Work) ->
     is_same = len(rest) == 1 and not last.shown
     return Amendment(
         read=stored,
-        write=attrs.evolve(stored, run=closed, log_context=b"", log_held=b""),
+        write=_with_closed(stored, closed),
         parts=() if is_same or not rest else ((start, b"".join(rest)),),
         drop=None if is_same or not rest else start,
     )
+
+
+def close_again(closing: Amendment, stored: StoredRun) -> Amendment | None:
+    """Return what closes the log of a run that is another since its log was read; None if its log is another, too.
+
+    Args:
+        closing: What closes the log as it was read.
+        stored: The run as it is now.
+    """
+    read, closed = closing.read, closing.write.run
+    is_same = (stored.run.log_bytes, stored.run.redactions) == (read.run.log_bytes, read.run.redactions)
+    if not (is_same and stored.has_log_of(read)):
+        return None
+    return attrs.evolve(closing, read=stored, write=_with_closed(stored, closed))
+
+
+def _with_closed(stored: StoredRun, closed: BackupRun) -> StoredRun:
+    """Return a run with what another says of its log, which is closed and perhaps cut, and of its figures."""
+    is_cut = stored.log_gap != (0, 0) or stored.run.log_state is LogState.TRUNCATED
+    run = attrs.evolve(
+        stored.run,
+        log_state=LogState.TRUNCATED if is_cut else LogState.COMPLETE,
+        log_bytes=closed.log_bytes,
+        log_sha256=closed.log_sha256,
+        redactions=closed.redactions,
+        stats=closed.stats,
+    )
+    return attrs.evolve(stored, run=run, log_context=b"", log_held=b"")
 
 
 def close_unread(stored: StoredRun) -> Amendment:

@@ -13,7 +13,7 @@ import attrs
 from .agent import ask_integrator
 from .change import Amendment, StoredRun
 from .chunk import MAX_LOG_BYTES
-from .close import close_log, close_unread
+from .close import close_again, close_log, close_unread
 from .convert import take_task_result
 from .delivery import OpenLog, Submission
 from .errors import (
@@ -28,7 +28,7 @@ from .errors import (
 from .model import Receipt, TaskResult
 from .normalise import argument, as_log_cap, as_time, as_uuid
 from .observe import IngestEvent
-from .parsers import Work, parse_log
+from .parsers import Work, is_backup, parse_log
 from .prepare import prepare_submission
 from .store import Store, require_store
 
@@ -184,22 +184,35 @@ class _Item:
 class _Reading:
     """What it may cost to read the logs of one call, and the logs that were read to be closed.
 
+    However many results of a call are of one run, its log is read about once: results that are refused, or that change
+    nothing in it, could else make it be read a thousand times.
+
     Attributes:
         work: Bounds what it costs to read them for figures.
-        closings: The last that was read of each run, by the type of its task: results that are refused read it once.
+        closings: What closes a log, by its run and whether the figures are those of a backup: all that store nothing
+            of it anew, and the last of the others.
+        closed: What each log is that was read: enough to refuse another result.
     """
 
     work: Work = attrs.field(factory=Work)
-    closings: dict[tuple[UUID, str], Amendment] = attrs.field(factory=dict[tuple[UUID, str], Amendment])
+    closings: dict[tuple[UUID, bool], Amendment] = attrs.field(factory=dict[tuple[UUID, bool], Amendment])
+    closed: dict[UUID, Amendment] = attrs.field(factory=dict[UUID, Amendment])
 
-    def close(self, store: Store, stored: StoredRun, task_type: str) -> Amendment:
-        """Return what closes the log of a run."""
-        known = self.closings.get((stored.run.id, task_type))
-        if known is None or known.read != stored:
-            known = close_log(store, stored, task_type=task_type, work=self.work)
-            if len(self.closings) >= _MOST_KEPT:
-                self.closings.clear()
-            self.closings[stored.run.id, task_type] = known
+    def close(self, store: Store, stored: StoredRun, submission: Submission) -> Amendment:
+        """Return what closes the log of a run; or, for a result that is of another, what tells that it is."""
+        task_type = submission.run.task_type
+        key = stored.run.id, is_backup(task_type)
+        known = self.closings.get(key)
+        if known is not None and (closing := close_again(known, stored)):
+            return closing
+        known = self.closed.get(stored.run.id)
+        if known is not None and (closing := close_again(known, stored)) and not submission.is_of(closing.write):
+            return closing
+        known = close_log(store, stored, task_type=task_type, work=self.work)
+        if sum(bool(each.parts) for each in self.closings.values()) >= _MOST_KEPT:
+            self.closings = {key: each for key, each in self.closings.items() if not each.parts}
+        self.closings[key] = known
+        self.closed[stored.run.id] = attrs.evolve(known, parts=(), drop=None)
         return known
 
 
@@ -272,7 +285,7 @@ def _end(store: Store, item: _Item, stored: StoredRun, reading: _Reading) -> Sto
     closing: Amendment | None = None
     item.lost = None
     try:
-        closing = reading.close(store, stored, submission.run.task_type)
+        closing = reading.close(store, stored, submission)
     except LogReplaced:
         pass  # Submitted as it is, it is answered with the log that is there by now.
     except TransactionRolledBack:

@@ -76,6 +76,11 @@ def find_tools() -> tuple[Tool, ...]:
     return TOOLS + tuple(point.load() for point in entry_points(group=ENTRY_POINT_GROUP))
 
 
+def is_backup(task_type: str | None) -> bool:
+    """Return whether a task of a type may make a snapshot. Its figures depend on nothing else of the type."""
+    return task_type not in _NO_BACKUPS
+
+
 def parse_log(
     log: bytes | str | Iterable[bytes | str],
     *,
@@ -220,7 +225,7 @@ def _any_beginning(tools: tuple[Tool, ...]) -> re.Pattern[bytes]:
 
 
 def _as_stats(tool: Tool, figures: dict[str, Any], task_type: str | None) -> RunStats | None:
-    if task_type in _NO_BACKUPS:
+    if not is_backup(task_type):
         figures = {name: value for name, value in figures.items() if name not in ("snapshot_id", "has_snapshot")}
     if not figures:
         return None

@@ -298,6 +298,72 @@ class ClosingContract(Contract):
                 assert [type(answer) for answer in answers] == [LogOffsetMismatch] * 9
                 assert len(found) <= most
 
+    def test_wrong_claims_of_many_kinds_read_each_log_once(self) -> None:
+        """Neither many logs, nor many types of task, nor results in between make a log be read again and again."""
+        with self._known() as (store, agent_id):
+            run_ids = [begin(store, agent_id) for _ in range(9)]
+            for run_id in run_ids:
+                backuplog.append_log(store, agent_id, run_id, b"log", offset=0)
+            found: list[UUID] = []
+
+            def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+                found.append(run_id)
+                return store.backend.find_chunk(run_id, log_version, offset)
+
+            results = [
+                {**result_of(store, run_id), **told}
+                for step in range(4)
+                for run_id in run_ids
+                for told in (
+                    {"status": "running", "errorMessage": str(step)},
+                    {"logSha256": "0" * 64, "taskType": f"type {step}"},
+                )
+            ]
+            sent = [(agent_id, result) for result in results]
+            answers = backuplog.ingest_task_results(reading(store, find_chunk), sent)
+            assert [type(answer) for answer in answers] == [backuplog.Receipt, LogOffsetMismatch] * 36
+            assert sorted(found) == sorted(run_ids)
+
+            claim = {"logSha256": hashlib.sha256(b"log").hexdigest(), "status": "success"}
+            right = [(agent_id, {**result_of(store, run_id), **claim}) for run_id in run_ids]
+            answers = backuplog.ingest_task_results(store, [*sent[-18:], *right])
+            assert [type(answer) for answer in answers[18:]] == [backuplog.Receipt] * 9
+            assert {backuplog.read_log(store, run_id) for run_id in run_ids} == {b"log"}
+
+    def test_results_after_the_end_read_a_log_once(self) -> None:
+        """However many results of a batch replace each other and keep the log, it is read once."""
+        with self._known() as (store, agent_id):
+            run_ids = [begin(store, agent_id) for _ in range(9)]
+            for run_id in run_ids:
+                backuplog.append_log(store, agent_id, run_id, b"log", offset=0)
+            found: list[UUID] = []
+
+            def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+                found.append(run_id)
+                return store.backend.find_chunk(run_id, log_version, offset)
+
+            results = [
+                {
+                    **result_of(store, run_id),
+                    "logBytes": 3 + step,
+                    "logTruncated": step > 0,
+                    "errorMessage": str(step),
+                    "taskType": f"type {step}",
+                }
+                for step in range(5)
+                for run_id in run_ids
+            ]
+            answers = backuplog.ingest_task_results(
+                reading(store, find_chunk), [(agent_id, result) for result in results]
+            )
+            assert [answer.outcome for answer in answers if isinstance(answer, backuplog.Receipt)] == ["updated"] * 45
+            assert sorted(found) == sorted(run_ids)
+            for run_id in run_ids:
+                run = backuplog.get_run(store, run_id)
+                assert (run.error_message, run.log_state, run.log_bytes, run.dropped_bytes) == ("4", "truncated", 3, 4)
+                assert run.log_sha256 == hashlib.sha256(b"log").digest()
+                assert backuplog.read_log(store, run_id) == b"log"
+
     def test_a_transaction_that_is_gone_is_not_hidden(self) -> None:
         """If the database rolls back everything while a log is read to be closed, the caller hears that."""
         with self._known() as (store, agent_id):
