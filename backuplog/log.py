@@ -49,13 +49,7 @@ def read_log(
         LogExpired: The log was removed because of its age.
         StoreError: The store failed.
     """
-
-    def read() -> bytes:
-        whole = BytesIO()  # gives its buffer away without the second copy that join() holds
-        whole.writelines(_part(store, run_id, agent_id, start, stop, is_read_now=True))
-        return whole.getvalue()
-
-    return retry_if_replaced(read)
+    return retry_if_replaced(lambda: _whole(_part(store, run_id, agent_id, start, stop, is_read_now=True)))
 
 
 def tail_log(store: Store, run_id: UUID | str, lines: int = 100, *, agent_id: UUID | str | None = None) -> bytes:
@@ -81,7 +75,16 @@ def tail_log(store: Store, run_id: UUID | str, lines: int = 100, *, agent_id: UU
     """
     if isinstance(lines, bool) or not isinstance(lines, int) or lines < 1:
         raise InvalidQuery([FieldError("lines", "must be a whole number, 1 or more")])
-    return retry_if_replaced(lambda: _tail(store, *find_log(store, run_id, agent_id, offset=_END_OF_ANY_LOG), lines))
+    return retry_if_replaced(lambda: _whole(open_tail(store, run_id, lines, agent_id=agent_id)[1]))
+
+
+def open_tail(
+    store: Store, run_id: UUID | str, lines: int, *, agent_id: UUID | str | None
+) -> tuple[int, Iterator[bytes]]:
+    """Return how long the last lines of a log are, and the lines in pieces: they may be as long as the log."""
+    stored, found = find_log(store, run_id, agent_id, offset=_END_OF_ANY_LOG)
+    start, stop = _tail_start(store, stored, found, lines), stored.run.log_bytes
+    return stop - start, pieces_of(store, stored, start, stop, found)
 
 
 def iter_log(
@@ -167,22 +170,28 @@ def pieces_of(store: Store, stored: StoredRun, start: int, stop: int, found: Chu
         del piece
 
 
-def _tail(store: Store, stored: StoredRun, found: Chunk | None, lines: int) -> bytes:
-    pieces: list[bytes] = []
-    stop = stored.run.log_bytes
+def _tail_start(store: Store, stored: StoredRun, found: Chunk | None, lines: int) -> int:
+    """Return how many bytes come before the last lines."""
+    stop = whole = stored.run.log_bytes
     while stop:
         last = stored.offset_of(stop - 1)
         offset, piece = piece_at(store, stored, last, found)
         found = None
         piece = piece[: last - offset + 1]
-        end = len(piece) - (not pieces and piece.endswith(b"\n"))  # which ends the last line and begins none
-        while lines and (end := piece.rfind(b"\n", 0, end)) >= 0:
+        start = stop - len(piece)
+        end = len(piece) - (stop == whole and piece.endswith(b"\n"))  # which ends the last line and begins none
+        while (end := piece.rfind(b"\n", 0, end)) >= 0:
             lines -= 1
-        pieces.append(piece[end + 1 :] if not lines else piece)
-        if not lines:
-            break
-        stop -= len(piece)
-    return b"".join(reversed(pieces))
+            if not lines:
+                return start + end + 1
+        stop = start
+    return 0
+
+
+def _whole(pieces: Iterator[bytes]) -> bytes:
+    whole = BytesIO()  # gives its buffer away without the second copy that join() holds
+    whole.writelines(pieces)
+    return whole.getvalue()
 
 
 def retry_if_replaced(read: Callable[[], _Read]) -> _Read:

@@ -480,6 +480,19 @@ def test_a_log_is_given_whole_in_part_or_not_again(store: backuplog.Store, logge
         assert get(endpoint, store, *place, query=bad)[0] == 400
 
 
+def test_a_long_last_line_is_given_in_pieces(store: backuplog.Store, agent_id: UUID, payload: Payload) -> None:
+    """A line may be as long as the log, of which only a piece is in memory."""
+    sent = payload(log="first\n" + "x" * 3_000_000)
+    backuplog.ingest_task_result(store, agent_id, sent)
+    request = http.Request(query="tail=1")
+    answer = http.get_backup_run_log(store, str(agent_id), sent["taskId"], request, guard=OPEN)
+    assert answer.headers["Content-Length"] == "3000000"
+    assert not isinstance(answer.body, bytes)
+    pieces = list(answer.body)
+    assert max(map(len, pieces)) <= 1_048_576
+    assert b"".join(pieces) == b"x" * 3_000_000
+
+
 def test_a_part_of_a_log_that_was_replaced_is_not_given(
     store: backuplog.Store, logged: tuple[str, str, bytes], payload: Payload
 ) -> None:

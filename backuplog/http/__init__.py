@@ -4,8 +4,10 @@ One function an endpoint; what routes to them is yours. Every error that a clien
 ``application/problem+json`` answer (RFC 9457); anything else is a bug, and is raised.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
+from uuid import UUID
 
 import attrs
 
@@ -20,7 +22,7 @@ from backuplog.errors import (
     StoreError,
 )
 from backuplog.ingest import ingest_task_result, ingest_task_results
-from backuplog.log import open_log, tail_log
+from backuplog.log import open_log, open_tail, retry_if_replaced
 from backuplog.model import LogState, Receipt
 from backuplog.normalise import argument, as_uuid
 from backuplog.store import Store
@@ -46,7 +48,6 @@ from .response import (
     LOG_HEADERS,
     Response,
     batch_item,
-    bytes_response,
     json_response,
     json_with_log,
     page_response,
@@ -249,7 +250,8 @@ def get_backup_run_log(
     if run.log_state is LogState.EXPIRED:
         raise LogExpired
     if tail is not None:
-        return bytes_response(200, headers, tail_log(store, run.id, _lines(tail), agent_id=agent))
+        size, body = retry_if_replaced(partial(_tail, store, run.id, _lines(tail), agent))
+        return Response(status=200, headers={**headers, "Content-Length": str(size)}, body=body)
     if since is not None:
         return what_follows(store, agent, run.id, since)
     headers["Upload-Offset"] = str(stored.offset_of(run.log_bytes))
@@ -303,6 +305,11 @@ def patch_backup_run_log(
         raise InvalidQuery([FieldError("Content-Range", f"must be as long as the body, which has {len(data):,} bytes")])
     offset = append_log(store, agent, run, data, offset=start, max_log_bytes=guard.max_log_bytes)
     return json_response({"status": "ok", "offset": offset}, headers={"Upload-Offset": str(offset)})
+
+
+def _tail(store: Store, run_id: UUID, lines: int, agent_id: UUID) -> tuple[int, bytes | Iterator[bytes]]:
+    size, pieces = open_tail(store, run_id, lines, agent_id=agent_id)
+    return size, whole_if_short(started(pieces), size)
 
 
 def _lines(text: str) -> int:
