@@ -328,9 +328,17 @@ def _text(value: str, *, longest: int) -> str:
     if len(value) > longest:
         raise ValueError(f"must be at most {longest:,} characters")
     # PostgreSQL refuses NUL in text, and neither database can encode a lone surrogate.
-    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+    if "\0" in value or (not value.isascii() and _has_surrogate(value)):
         raise ValueError("must not hold NUL characters or lone surrogates")
     return value
+
+
+def _has_surrogate(value: str) -> bool:
+    try:
+        value.encode()  # To look at each of 65,536 characters takes 2.7 ms, fifty times as long.
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _kind(value: object) -> str:

@@ -1,7 +1,7 @@
 """Payloads to task results."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,6 +139,19 @@ def test_a_bad_field_is_named_and_not_repeated(payload: Payload, field: str, val
             backuplog.parse_task_result(payload(**{field: value}))
         assert [error.path for error in caught.value.errors] == [f"$.{field}"]
         assert not (isinstance(value, str) and len(value) > 10) or value not in str(caught.value)
+
+
+def test_a_long_text_is_not_looked_at_letter_by_letter(payload: Payload) -> None:
+    """To look at each of the 65,536 characters of an error message takes 2.7 ms: 2.7 s for a batch."""
+
+    class Text(str):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[str]:
+            raise AssertionError
+
+    assert backuplog.parse_task_result(payload(errorMessage=Text("é"))).error_message == "é"
+    assert paths(payload(errorMessage=Text("é\udfff"))) == {"$.errorMessage"}
 
 
 def test_all_bad_fields_are_named_at_once(payload: Payload) -> None:
