@@ -162,6 +162,7 @@ class BorgParser:
             text = message.encode("utf-8", "surrogatepass")
             # A name can hold newlines, and then the message is no lines of text.
             for each in [text] if _refused(text) else text.split(b"\n", _MOST_LINES)[:_MOST_LINES]:
+                self._work.spend(1)
                 self._read_text(each)
 
     def _read_text(self, line: bytes) -> None:

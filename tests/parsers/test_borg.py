@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backuplog.model import RunStats
-from backuplog.parsers import TOOLS, parse_log
+from backuplog.parsers import TOOLS, Work, parse_log
 from backuplog.parsers.borg import BORG
 from parsers.corpus import cases
 
@@ -345,3 +345,10 @@ def test_memory(line: bytes) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 * 1_048_576
     finally:
         tracemalloc.stop()
+
+
+def test_each_line_of_a_message_is_counted() -> None:
+    """A message may have 50 lines, and reading them costs more than decoding it."""
+    log = "Archive fingerprint: " + "a" * 64 + "\n" + message("\n".join(["a"] * 50)) * 10
+    assert parse_log(log, work=Work(left=10 * 61 + 2)) is not None
+    assert parse_log(log, work=Work(left=10 * 61)) is None
