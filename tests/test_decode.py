@@ -3,7 +3,7 @@
 import json
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -291,3 +291,19 @@ def test_lines_hold_no_more_values_than_an_array(payload: Callable[..., dict[str
     for is_lines, body in ((True, lines), (False, array)):
         with pytest.raises(backuplog.PayloadTooLarge, match="at most 200,000 values: send fewer results at a time"):
             parse_batch(body, is_lines=is_lines, max_items=1_000)
+
+
+def test_texts_with_escapes_count_as_several_values() -> None:
+    """A member with a text or a name that has escapes takes three times as long as another."""
+    for name, text, count, is_accepted in (
+        ("a", "b", 60_000, True),
+        ("a", "\\n", 30_000, True),
+        ("a", "\\n", 60_000, False),
+        ("\\n", "b", 60_000, False),
+    ):
+        document = "{" + ",".join(f'"{name}{number}":"{text}"' for number in range(count)) + "}" + " " * 400_000
+        if is_accepted:
+            assert len(cast("dict[str, str]", decode.decode_json(document.encode()))) == count
+        else:
+            with pytest.raises(backuplog.InvalidTaskResult, match="holds more than 200,000 values"):
+                decode.decode_json(document.encode())
