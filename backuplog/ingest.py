@@ -37,6 +37,8 @@ _BATCH_RESULTS: Final = 500
 _BATCH_LOG_BYTES: Final = 8 * 1_048_576
 # Each holds up to 1 MiB of its log.
 _MOST_KEPT: Final = 8
+# As many as a batch over HTTP has. Each takes up to 20 KiB.
+_MOST_KNOWN: Final = 1_000
 # A log that grows is read again where more came while it was read.
 _MOST_READINGS: Final = 10
 
@@ -209,6 +211,9 @@ class _Reading:
         if known is not None and (closing := close_again(known, stored)) and not submission.is_of(closing.write):
             return closing
         known = close_log(store, stored, task_type=task_type, work=self.work)
+        if len(self.closed) >= _MOST_KNOWN:
+            self.closed.clear()
+            self.closings.clear()
         if sum(bool(each.parts) for each in self.closings.values()) >= _MOST_KEPT:
             self.closings = {key: each for key, each in self.closings.items() if not each.parts}
         self.closings[key] = known
