@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from .change import StoredRun
-from .chunk import Chunk, decode
+from .chunk import CHUNK_BYTES, Chunk, decode
 from .errors import CorruptLog, FieldError, InvalidQuery, LogExpired, LogLost, LogReplaced
 from .model import LogState
 from .normalise import argument, as_index
@@ -16,6 +16,8 @@ from .store import Store
 
 _READ_ATTEMPTS: Final = 10
 _END_OF_ANY_LOG: Final = 2**62
+# Last lines that are longer are read a second time and not held: they may be as long as the log.
+_MOST_HELD: Final = 2 * CHUNK_BYTES
 
 _Read = TypeVar("_Read")
 
@@ -83,8 +85,23 @@ def open_tail(
 ) -> tuple[int, Iterator[bytes]]:
     """Return how long the last lines of a log are, and the lines in pieces: they may be as long as the log."""
     stored, found = find_log(store, run_id, agent_id, offset=_END_OF_ANY_LOG)
-    start, stop = _tail_start(store, stored, found, lines), stored.run.log_bytes
-    return stop - start, pieces_of(store, stored, start, stop, found)
+    start = whole = stored.run.log_bytes
+    pieces: list[bytes] = []
+    while start and lines:
+        last = stored.offset_of(start - 1)
+        offset, piece = piece_at(store, stored, last, found)
+        found = None
+        piece = piece[: last - offset + 1]
+        end = len(piece) - (start == whole and piece.endswith(b"\n"))  # which ends the last line and begins none
+        while lines and (end := piece.rfind(b"\n", 0, end)) >= 0:
+            lines -= 1
+        piece = piece if lines else piece[end + 1 :]
+        start -= len(piece)
+        if whole - start <= _MOST_HELD:
+            pieces.insert(0, piece)
+        else:  # They are read again: few tails are as long.
+            pieces.clear()
+    return whole - start, iter(pieces) if pieces else pieces_of(store, stored, start, whole)
 
 
 def iter_log(
@@ -168,24 +185,6 @@ def pieces_of(store: Store, stored: StoredRun, start: int, stop: int, found: Chu
             raise CorruptLog(f"the log of run {run.id} does not have the SHA-256 that it had when it came")
         yield piece
         del piece
-
-
-def _tail_start(store: Store, stored: StoredRun, found: Chunk | None, lines: int) -> int:
-    """Return how many bytes come before the last lines."""
-    stop = whole = stored.run.log_bytes
-    while stop:
-        last = stored.offset_of(stop - 1)
-        offset, piece = piece_at(store, stored, last, found)
-        found = None
-        piece = piece[: last - offset + 1]
-        start = stop - len(piece)
-        end = len(piece) - (stop == whole and piece.endswith(b"\n"))  # which ends the last line and begins none
-        while (end := piece.rfind(b"\n", 0, end)) >= 0:
-            lines -= 1
-            if not lines:
-                return start + end + 1
-        stop = start
-    return 0
 
 
 def _whole(pieces: Iterator[bytes]) -> bytes:
