@@ -123,7 +123,7 @@ class _Restic:
             at = start
             while beginning := _BEGINNING.search(block, at, stop):
                 self._work.spend(1)
-                at = beginning.end()
+                at = beginning.start() + 1  # Of a short line, it may have matched the next as well.
                 if backup := _BACKUP.match(block, beginning.start()):
                     self._read_backup(backup)
                     at = end = backup.end()

@@ -213,6 +213,14 @@ def test_absurd_numbers_are_unknown(value: object) -> None:
     assert stats.duration in (None, 1.5)
 
 
+@pytest.mark.parametrize("size", range(22))
+def test_a_short_line_of_json_hides_no_other(size: int) -> None:
+    """Where a line begins like JSON but is shorter, what follows it is read from its own beginning."""
+    for name in (b"u", b"r", b"x"):
+        line = b"error: open /%b: permission denied\n" % (name * 20)
+        assert told(b"open repository\n" + b'{"%b\n' % (b"a" * size) + line)["errors"] == 1
+
+
 def test_more_errors_than_can_be_counted_are_not_none() -> None:
     """How many errors there were is unknown where their sum is no count, however few a summary tells."""
     most = 2**63 - 1
