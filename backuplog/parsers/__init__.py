@@ -53,8 +53,6 @@ _WINDOW_BYTES: Final = 16_384
 # A log of a terminal has some on each line. Taking out each of those that 64 MiB can hold would take 5 s: those of a
 # block that has more, one in ten bytes, stay.
 _MOST_ESCAPES: Final = _BLOCK_BYTES // 10
-# Lines that are passed over cost as much as one of interest. 64 MiB could hold 67 million empty ones: up to 10 s.
-_PASSED_OVER: Final = 32
 _NEWLINE: Final = 0x0A
 # https://ecma-international.org/publications-and-standards/standards/ecma-48/: CSI and OSC sequences, and two bytes.
 # It begins with the one byte that is searched for: 0.4 ns a byte of log, and 24 where a group comes first.
@@ -159,7 +157,7 @@ class LogReader:
     def _take(self, block: bytes) -> None:
         try:
             if self._parser is not None:
-                self._read(self._parser, block)
+                self._parser.feed(_plain(block))
                 return
             self._unread = [*self._unread[1 - _MOST_UNREAD :], block]
             if self._is_new:
@@ -181,13 +179,8 @@ class LogReader:
         if self._tool:
             self._parser = self._tool.parser(self._work)
             for block in self._unread:
-                self._read(self._parser, block)
+                self._parser.feed(_plain(block))
             self._unread = []
-
-    def _read(self, parser: Parser, block: bytes) -> None:
-        lines = _plain(block)
-        self._work.spend(lines.count(b"\n") // _PASSED_OVER)
-        parser.feed(lines)
 
     def stats(self) -> RunStats | None:
         """Return the figures of all that was read; None if it tells none."""

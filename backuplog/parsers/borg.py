@@ -103,6 +103,7 @@ class BorgParser:
         Args:
             block: A newline, and whole lines. Text that does not end with a newline was cut off, and is not read.
         """
+        self._work.pass_over(block)
         for match in self._work.lines(_LINE, block):
             line = block[match.start() + 1 : match.end() + 1]
             if line.startswith((b" ", b"[", b'{"archive"')):

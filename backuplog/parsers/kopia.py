@@ -106,6 +106,7 @@ class _Kopia:
 
     def feed(self, block: bytes) -> None:
         start = None
+        self.work.pass_over(block)
         for match in self.work.lines(_LINES, block):
             if match.lastgroup == "manifest":
                 start = match.start() + 1

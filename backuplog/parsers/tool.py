@@ -62,6 +62,19 @@ class Work:
             self.spend(1)
             yield match
 
+    def pass_over(self, block: bytes) -> None:
+        """Count the lines of a block by a parser for which those that say nothing cost up to 0.3 us each.
+
+        Counting takes 0.4 ns a byte, as much as finding lines of interest.
+
+        Args:
+            block: The block.
+
+        Raises:
+            TooMuchWork: There were too many: 32 million.
+        """
+        self.spend(block.count(b"\n") // _PASSED_OVER)
+
     def spend(self, lines: int) -> None:
         """Count something that costs as much as some lines.
 
@@ -76,6 +89,7 @@ class Work:
             raise TooMuchWork
 
 
+_PASSED_OVER: Final = 32
 DECODING: Final = 10
 """How many lines cost as much as decoding a line of JSON."""
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 import backuplog
 from backuplog import RunStats, parsers
 from backuplog.parsers import Tool, Work, parse_log
+from backuplog.parsers.borg import BORG
+from backuplog.parsers.kopia import KOPIA
 from backuplog.parsers.tool import as_text, read_json
 
 MIB = 2**20
@@ -272,8 +274,12 @@ def test_what_cannot_be_stored_is_replaced_at_once(monkeypatch: pytest.MonkeyPat
     assert as_text(b"\0\xff" * 2_000, longest=4) == "\ufffd" * 4
 
 
-def test_lines_that_say_nothing_are_counted_too() -> None:
-    """To pass over each of the 67 million empty lines that 64 MiB can hold could take 10 s."""
-    log = b"adder\nsum 5\n" + b"\n" * 640
-    assert total(log, block_bytes=64, work=Work(left=30)) == 5
-    assert total(log, block_bytes=64, work=Work(left=10)) is None
+@pytest.mark.parametrize(
+    "log", [b'Creating archive at "/srv/repo::monday"\n', b"Snapshotting root@host:/srv ...\n"], ids=["borg", "kopia"]
+)
+def test_lines_that_say_nothing_are_counted_where_they_cost_most(log: bytes) -> None:
+    """To pass over each of the 33 million short lines that 64 MiB can hold could take 10 s."""
+    for left, is_read in ((1_000, True), (50, False)):
+        work = Work(left=left)
+        parse_log(log + b" \n" * 6_400, tools=[BORG, KOPIA], work=work)
+        assert (work.left >= 0) == is_read
