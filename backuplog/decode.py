@@ -54,8 +54,8 @@ def decode_json(document: bytes | str, *, max_items: int | None = None) -> objec
     data = document if isinstance(document, bytes) else document.encode("utf-8", surrogates)
     try:
         # Of a long one the values are counted before they are built; nothing is refused at once.
-        decoded: Any = _decode_quickly(data if len(data) <= _FEW_BYTES else b"")
-    except _REFUSALS:
+        decoded: Any = decode_quickly(data if len(data) <= _FEW_BYTES else b"")
+    except REFUSALS:
         decoded = _decode_exactly(data, surrogates, max_items)
     if max_items is not None and isinstance(decoded, list):
         require_few_items(len(decoded), max_items)  # pyright: ignore[reportUnknownArgumentType]
@@ -190,16 +190,16 @@ class _Walk:
         goes_on = end < len(self._data)
         quoted = b"".join((b'"', memoryview(self._data)[begin:end], b'"' if goes_on else b""))
         try:
-            return _decode_quickly(quoted), None if goes_on else end
-        except _REFUSALS as refusal:
+            return decode_quickly(quoted), None if goes_on else end
+        except REFUSALS as refusal:
             # Only a whole string can be decoded, so that what says where it ends need not be trusted.
             trailing = _TRAILING.search(str(refusal))
         if trailing is None:
             return None
         length = int(trailing[1])
         try:
-            return _decode_quickly(quoted[:length]), begin + length - 1
-        except _REFUSALS:
+            return decode_quickly(quoted[:length]), begin + length - 1
+        except REFUSALS:
             return None
 
     def _piece_exactly(self, start: int, begin: int, end: int) -> tuple[str, int | None]:
@@ -345,10 +345,11 @@ def _refuse_constant(name: str) -> NoReturn:
     refuse(f"must be JSON, which has no {name}")
 
 
-# What it decodes it decodes as the standard library does; it refuses more: lone surrogates. By itself it would take
-# 16 us for 1e308, which is 1 s for 400 KB of them.
-_decode_quickly: Final = msgspec.json.Decoder(float_hook=float).decode
-_REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+# By itself it would take 16 us for 1e308, which is 1 s for 400 KB of them.
+decode_quickly: Final = msgspec.json.Decoder(float_hook=float).decode
+"""What it decodes it decodes as the standard library does; it refuses more, such as lone surrogates."""
+REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What it raises then."""
 _TRAILING: Final = re.compile(r"trailing characters \(byte (\d+)\)")
 # Made once: json.loads() with an option makes one at each call, for 2 us.
 _decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant)

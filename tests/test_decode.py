@@ -58,7 +58,7 @@ def with_and_without(document: bytes) -> tuple[str, str]:
     for is_fast in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             if not is_fast:
-                patch.setattr(decode, "_decode_quickly", refuse_all)
+                patch.setattr(decode, "decode_quickly", refuse_all)
             try:
                 outcomes.append(repr(decode.decode_json(document)))  # 1, 1.0 and True are not the same
             except backuplog.BackuplogError as error:
@@ -255,7 +255,7 @@ def test_a_short_string_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None
         raise msgspec.DecodeError
 
     monkeypatch.setattr(decode, "_FEW_BYTES", 0)
-    monkeypatch.setattr(decode, "_decode_quickly", count)
+    monkeypatch.setattr(decode, "decode_quickly", count)
     assert decode.decode_json(body) == {f"\n{number}": "\n" for number in range(400)}
     assert calls <= 1
 
