@@ -61,6 +61,8 @@ class Group:
             backend: The view of the backend to submit to.
         """
         self._backend = backend
+        # Not what a wrapper passes on with all that it does not know: its own submit may be in a caller's transaction.
+        self._limited = cast("LimitsWriters", backend) if hasattr(type(backend), "writers") else None
         self._process = os.getpid()
         self._inside = set[int]()
         self._waiting = deque[_Waiting]()
@@ -81,8 +83,7 @@ class Group:
             StoreError: As the backend raises it.
         """
         thread = get_ident()
-        # Not what a wrapper passes on with all that it does not know: its own submit may be in a caller's transaction.
-        writers = cast("LimitsWriters", self._backend).writers if hasattr(type(self._backend), "writers") else None
+        writers = self._limited.writers if self._limited else None
         if writers is None or not _is_small(submissions):
             return self._backend.submit(submissions)
         # A thread that a signal's handler interrupted cannot be waited for by the handler, nor anybody after a fork.
@@ -132,7 +133,8 @@ class Group:
             self._led_since = monotonic()
             if not mine.is_settled:
                 self._gather(together)
-                answers = self._submit_together([each.submission for each in together])
+                submit = self._limited.submit_together if self._limited and together[1:] else self._backend.submit
+                answers = submit([each.submission for each in together])
                 for each, answer in zip(together, answers, strict=True):
                     each.settle(answer)
             self._leading.release()
@@ -146,11 +148,6 @@ class Group:
             # It may be of one of them, such as a lock on its run: each finds out by itself.
             if len(together) == 1 or not isinstance(error, StoreError):
                 raise
-
-    def _submit_together(self, submissions: Sequence[Submission]) -> list[Answer]:
-        if len(submissions) == 1:
-            return self._backend.submit(submissions)
-        return cast("LimitsWriters", self._backend).submit_together(submissions)
 
     def _gather(self, together: list[_Waiting]) -> None:
         """Add those that wait, first come first."""

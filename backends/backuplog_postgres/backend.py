@@ -59,8 +59,6 @@ _LAST: Final = UUID(int=2**128 - 1)
 _NOT_IN_NAMES: Final = frozenset("%\0")
 # Each more means that within a millisecond another run was inserted by another transaction, or the same one again.
 _MOST_ATTEMPTS: Final = 20
-# Milliseconds, less than threads have patience for.
-_SHARED_LOCK_TIMEOUT: Final = b"2000"
 
 _TYPES: Final = {
     UUID: "uuid",
@@ -292,16 +290,18 @@ class PostgresBackend:
 
     def submit_together(self, changes: Sequence[Change[AnswerT]]) -> list[AnswerT | AgentNotFound]:
         """Make changes of several threads, unless another transaction holds one of the runs for long."""
-        return self._attempt(changes, lock_timeout=_SHARED_LOCK_TIMEOUT)
+        return self._attempt(changes, is_shared=True)
+
+    _LIMIT_WAITING: Final = "SET LOCAL lock_timeout = '2s'"  # less than threads have patience for
 
     def _attempt(
-        self, changes: Sequence[Change[AnswerT]], *, skip_locked: bool = False, lock_timeout: bytes = b""
+        self, changes: Sequence[Change[AnswerT]], *, skip_locked: bool = False, is_shared: bool = False
     ) -> list[AnswerT | AgentNotFound]:
         for attempt in range(_MOST_ATTEMPTS):
             try:
                 with self._connections.transaction(self._tenant_id) as cursor:
-                    if lock_timeout:
-                        cursor.execute(b"SET LOCAL lock_timeout = " + lock_timeout)
+                    if is_shared:
+                        cursor.execute(self._LIMIT_WAITING)
                     return self._settle(cursor, changes, skip_locked=skip_locked, may_copy=attempt == 0)
             except _OvertakenError:
                 continue

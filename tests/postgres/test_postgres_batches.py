@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 import backuplog
-from backuplog_postgres import backend
 from backuplog_postgres.backend import PostgresBackend
 
 Payload = Callable[..., dict[str, Any]]
@@ -132,7 +131,7 @@ def test_a_run_that_is_held_holds_no_other_threads_up(
     url: str, payload: Payload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A result goes on alone where it shares a transaction with one of a run that another transaction has inserted."""
-    monkeypatch.setattr(backend, "_SHARED_LOCK_TIMEOUT", b"50")
+    monkeypatch.setattr(PostgresBackend, "_LIMIT_WAITING", "SET LOCAL lock_timeout = '50ms'")
     with backuplog.open_store(url, retry_timeout=0, max_size=4) as store, ThreadPoolExecutor(2) as pool:
         agent_id = backuplog.register_agent(store, uuid4()).id
         held, other = (payload(taskId=str(UUID(int=number))) for number in (5, 3))
