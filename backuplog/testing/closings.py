@@ -18,7 +18,7 @@ from backuplog.backend import Amendment, Chunk
 from backuplog.chunk import DROPPED
 from backuplog.parsers import TOOLS
 
-from .common import begin, end, payload, reading, result_of, without_room_for_logs
+from .common import begin, counting, end, payload, reading, result_of, without_room_for_logs
 from .contract import Contract
 
 SUMMARY = b"""
@@ -285,13 +285,7 @@ class ClosingContract(Contract):
             run_id = begin(store, agent_id)
             backuplog.append_log(store, agent_id, run_id, b"x" * 3_000_000, offset=0)
 
-            found: list[int] = []
-
-            def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
-                found.append(offset)
-                return store.backend.find_chunk(run_id, log_version, offset)
-
-            counted = reading(store, find_chunk)
+            counted, found = counting(store)
             for claim, most in (({"logBytes": 7}, 0), ({"logSha256": "0" * 64}, 3)):
                 results = [{**result_of(store, run_id), **claim, "errorMessage": str(n)} for n in range(9)]
                 answers = backuplog.ingest_task_results(counted, [(agent_id, result) for result in results])
@@ -304,12 +298,7 @@ class ClosingContract(Contract):
             run_ids = [begin(store, agent_id) for _ in range(9)]
             for run_id in run_ids:
                 backuplog.append_log(store, agent_id, run_id, b"log", offset=0)
-            found: list[UUID] = []
-
-            def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
-                found.append(run_id)
-                return store.backend.find_chunk(run_id, log_version, offset)
-
+            counted, found = counting(store)
             results = [
                 {**result_of(store, run_id), **told}
                 for step in range(4)
@@ -320,7 +309,7 @@ class ClosingContract(Contract):
                 )
             ]
             sent = [(agent_id, result) for result in results]
-            answers = backuplog.ingest_task_results(reading(store, find_chunk), sent)
+            answers = backuplog.ingest_task_results(counted, sent)
             assert [type(answer) for answer in answers] == [backuplog.Receipt, LogOffsetMismatch] * 36
             assert sorted(found) == sorted(run_ids)
 
@@ -336,12 +325,7 @@ class ClosingContract(Contract):
             run_ids = [begin(store, agent_id) for _ in range(9)]
             for run_id in run_ids:
                 backuplog.append_log(store, agent_id, run_id, b"log", offset=0)
-            found: list[UUID] = []
-
-            def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
-                found.append(run_id)
-                return store.backend.find_chunk(run_id, log_version, offset)
-
+            counted, found = counting(store)
             results = [
                 {
                     **result_of(store, run_id),
@@ -353,9 +337,7 @@ class ClosingContract(Contract):
                 for step in range(5)
                 for run_id in run_ids
             ]
-            answers = backuplog.ingest_task_results(
-                reading(store, find_chunk), [(agent_id, result) for result in results]
-            )
+            answers = backuplog.ingest_task_results(counted, [(agent_id, result) for result in results])
             assert [answer.outcome for answer in answers if isinstance(answer, backuplog.Receipt)] == ["updated"] * 45
             assert sorted(found) == sorted(run_ids)
             for run_id in run_ids:

@@ -99,6 +99,17 @@ def reading(store: Store, find_chunk: Callable[[UUID, int, int], Chunk | None]) 
     return attrs.evolve(store, backend=backend)
 
 
+def counting(store: Store) -> tuple[Store, list[UUID]]:
+    """Return a view of a store, and a list that grows by a run's id whenever a chunk of its log is looked for."""
+    found: list[UUID] = []
+
+    def find_chunk(run_id: UUID, log_version: int, offset: int) -> Chunk | None:
+        found.append(run_id)
+        return store.backend.find_chunk(run_id, log_version, offset)
+
+    return reading(store, find_chunk), found
+
+
 def unmasked(store: Store) -> Store:
     """Return a view of a store that masks nothing: Hypothesis makes logs of the words that tests and code hold."""
     return attrs.evolve(store, redactor=Unredacted())
