@@ -101,7 +101,7 @@ class Submission:
         if stored is None:
             first = self._first()
             is_missed = self.claim.size and not self.claim.is_truncated
-            if not (self.brings_log or self.run.is_active) and (is_missed or not self.is_of(first)):
+            if not (self.brings_log or self.run.is_active) and (is_missed or not self.describes(first)):
                 return Decision(answer=LogOffsetMismatch(0))
             return self._decision(Outcome.CREATED, first.run, first, self.log)
         if stored.run.agent_id != self.run.agent_id:
@@ -159,7 +159,7 @@ class Submission:
         elif closing is None or not stored.has_log_of(closing.read):
             return Decision(answer=OpenLog(stored=stored))
         log = closing.write
-        if not self.is_of(log):
+        if not self.describes(log):
             return self._mismatch(stored)
         write = self._replacing(stored, self._cut(log) if self.claim.is_truncated else log)
         stats = joined(self.run.stats, log.run.stats)
@@ -184,7 +184,7 @@ class Submission:
         dropped_bytes = max(run.dropped_bytes, (self.claim.size or 0) - kept)
         return attrs.evolve(log, run=attrs.evolve(run, log_state=LogState.TRUNCATED, dropped_bytes=dropped_bytes))
 
-    def is_of(self, log: StoredRun) -> bool:
+    def describes(self, log: StoredRun) -> bool:
         """Return whether the bytes of a log are those that the agent says it has sent.
 
         Args:

@@ -208,7 +208,7 @@ class _Reading:
         if known is not None and (closing := close_again(known, stored)):
             return closing
         known = self.closed.get(stored.run.id)
-        if known is not None and (closing := close_again(known, stored)) and not submission.is_of(closing.write):
+        if known is not None and (closing := close_again(known, stored)) and not submission.describes(closing.write):
             return closing
         known = close_log(store, stored, task_type=task_type, work=self.work)
         if len(self.closed) >= _MOST_KNOWN:
